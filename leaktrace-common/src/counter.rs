@@ -1,0 +1,71 @@
+//! Every way in which tracing can lose, skip or doubt something: one number each, shown in every report.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $index:literal, $kind:ident, $label:literal;)*) => {
+        /// Index into the one value of the per-CPU kernel map `COUNTERS`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Counter { $($(#[$doc])* $name = $index,)* }
+
+        impl Counter {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Whether a number above zero makes live bytes inexact.
+            #[must_use]
+            pub const fn kind(self) -> Kind { match self { $(Self::$name => Kind::$kind,)* } }
+
+            /// The words of the report.
+            #[must_use]
+            pub const fn label(self) -> &'static str { match self { $(Self::$name => $label,)* } }
+
+            /// The key in JSON and metrics.
+            #[must_use]
+            pub const fn key(self) -> &'static str { match self { $(Self::$name => stringify!($name),)* } }
+        }
+    };
+}
+
+/// What a counter says about the numbers beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something was seen and not recorded: live bytes are inexact by it.
+    Lost,
+    /// Recorded, but with a part missing or guessed.
+    Doubt,
+    /// Normal, said for completeness.
+    Seen,
+}
+
+counters! {
+    /// A block was handed out and the table of live blocks had no room for it.
+    LiveFull = 0, Lost, "allocations lost: table of live blocks full (raise --max-live)";
+    /// A thread entered an allocator and the table of calls had no room.
+    CallsFull = 1, Lost, "calls lost: more threads than the table of calls in progress holds";
+    /// `posix_memalign` succeeded and its result could not be read.
+    ResultUnreadable = 2, Lost, "allocations lost: result of posix_memalign unreadable";
+    /// mmap, munmap or mremap event that found the ring full.
+    RingFull = 3, Lost, "mmap events lost: ring buffer full";
+    /// A call never returned through its return probe: longjmp, thread exit, signal.
+    CallAbandoned = 4, Doubt, "calls left without returning (longjmp, thread exit)";
+    /// Stack table full: the block counts, under an unknown stack.
+    StacksFull = 5, Doubt, "stacks unknown: stack table full (raise --max-stacks)";
+    /// Two stacks with one id.
+    StackCollision = 6, Doubt, "stacks unknown: two stacks with the same id";
+    /// Every scratch slot of the CPU was taken by preempted probes.
+    ScratchBusy = 7, Doubt, "stacks unknown: no scratch space on this CPU";
+    /// A new stack found the ring full; it is sent again at its next hit.
+    StackDelayed = 8, Seen, "new stacks sent late: ring buffer full";
+    /// An allocation at an address that was live: its free was missed.
+    ImplicitFree = 9, Doubt, "frees missed (an address was handed out again)";
+    /// A free of an address not in the table.
+    FreeUnknown = 10, Seen, "frees of blocks not seen allocated (from before tracing, or filtered)";
+    /// malloc and friends returned null.
+    AllocFailed = 11, Seen, "allocations that failed";
+    /// A call made inside another call of the same allocator, counted once.
+    Nested = 12, Seen, "nested allocator calls, counted once";
+    /// Outside `--min-size` and `--max-size`.
+    SizeFiltered = 13, Seen, "allocations outside --min-size and --max-size";
+}
+
+/// Length of the value of the map `COUNTERS`.
+pub const COUNTERS: usize = Counter::ALL.len();

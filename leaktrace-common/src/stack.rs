@@ -1,0 +1,87 @@
+//! Stacks as the kernel side takes and names them.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The most frames that are taken; what is deeper is cut and the stack marked [`StopReason::TooDeep`].
+/// A power of two, because the kernel side masks its index with it for the verifier.
+pub const MAX_FRAMES: usize = 256;
+
+/// Names a stack of one process by its content: a hash over the process, the hook and every frame.
+///
+/// The kernel keeps a second, independent hash beside it ([`StackEntry::check`]); where the two disagree the
+/// stacks collided, which is counted and attributed to [`StackId::UNKNOWN`].
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct StackId(pub u64);
+
+impl StackId {
+    /// Blocks whose stack could not be kept: table full, collision, or no scratch space.
+    pub const UNKNOWN: Self = Self(0);
+}
+
+/// Value of the kernel map `STACKS`, whose key is a [`StackId`]: what this stack allocated and freed.
+///
+/// The counters only grow. Live bytes are `alloc_bytes - freed_bytes`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StackEntry {
+    /// Second hash of the content.
+    pub check: u64,
+    /// Blocks handed out.
+    pub allocs: u64,
+    /// Bytes asked for by them.
+    pub alloc_bytes: u64,
+    /// Blocks of this stack that were freed since.
+    pub frees: u64,
+    /// Bytes of those.
+    pub freed_bytes: u64,
+    /// [`ProcessId`] the stack belongs to.
+    pub process: u32,
+    /// 1 once the stack itself travelled to the agent. A full ring leaves it 0, and the next hit tries again.
+    pub sent: u32,
+}
+
+/// Why a stack has no further frame.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// The outermost frame was reached.
+    End = 1,
+    /// More frames than [`MAX_FRAMES`].
+    TooDeep = 2,
+    /// The stack could not be read (paged out or not mapped).
+    Unreadable = 3,
+    /// The frame pointer does not lead to a caller: code built without frame pointers, or hand-written.
+    NoFramePointer = 4,
+}
+
+impl StopReason {
+    pub const ALL: [Self; 4] = [Self::End, Self::TooDeep, Self::Unreadable, Self::NoFramePointer];
+
+    /// Whether the stack reaches its outermost frame; reports mark every other one.
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        matches!(self, Self::End)
+    }
+
+    /// What a report says of a stack that ended so.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::End => "complete",
+            Self::TooDeep => "deeper than 256 frames",
+            Self::Unreadable => "stack memory unreadable",
+            Self::NoFramePointer => "no frame pointer",
+        }
+    }
+}
+
+impl TryFrom<u32> for StopReason {
+    type Error = u32;
+
+    fn try_from(value: u32) -> Result<Self, u32> {
+        Self::ALL.into_iter().find(|reason| *reason as u32 == value).ok_or(value)
+    }
+}

@@ -1,0 +1,29 @@
+//! Constants that the agent sets before loading, named in `leaktrace_common::config`.
+//!
+//! Each has a default of its own that is not zero: equal or zero-initialised statics are merged by the compiler
+//! with each other and with constant map keys, and setting one would then change the other.
+
+macro_rules! constants {
+    ($($(#[$doc:meta])* $name:ident, $getter:ident = $default:literal;)*) => {$(
+        #[unsafe(no_mangle)]
+        static $name: u64 = $default;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $getter() -> u64 {
+            // SAFETY: a static is always readable. Volatile, because the value is changed after compilation.
+            unsafe { core::ptr::read_volatile(&raw const $name) }
+        }
+    )*};
+}
+
+constants! {
+    /// Smallest allocation recorded, in bytes.
+    MIN_SIZE, min_size = 0xdead_0001;
+    /// Largest allocation recorded, in bytes.
+    MAX_SIZE, max_size = 0xdead_0002;
+    /// Byte offset of `task_struct.pid`.
+    TASK_PID_OFFSET, task_pid_offset = 0xdead_0003;
+    /// Byte offset of `task_struct.tgid`.
+    TASK_TGID_OFFSET, task_tgid_offset = 0xdead_0004;
+}

@@ -1,0 +1,68 @@
+//! The table of live blocks and the counters of their stacks, changed together.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use leaktrace_common::{
+    counter::Counter,
+    live::{Block, BlockKey},
+    process::ProcessId,
+    stack::StackId,
+};
+
+use crate::{
+    count::{add, count},
+    maps::{LIVE, STACKS},
+    read,
+};
+
+/// A block was handed out. Runs before the allocator's caller can know the address, so no free can come first.
+#[inline(always)]
+pub fn insert(process: ProcessId, address: u64, size: u64, stack: StackId) {
+    let key = BlockKey::new(process, address);
+    let block = Block { size, stack: stack.0, born: read::now() };
+    if LIVE.insert(&key, &block, u64::from(BPF_NOEXIST)).is_err() {
+        if let Some(old) = take(&key) {
+            // The allocator hands an address out twice only if it was freed in between.
+            freed(&old);
+            count(Counter::ImplicitFree);
+        }
+        if LIVE.insert(&key, &block, u64::from(BPF_ANY)).is_err() {
+            count(Counter::LiveFull);
+            return;
+        }
+    }
+    if let Some(entry) = STACKS.get_ptr_mut(&stack) {
+        // SAFETY: both are words of a live map value.
+        let (allocs, bytes) = unsafe { (&raw mut (*entry).allocs, &raw mut (*entry).alloc_bytes) };
+        add(allocs, 1);
+        add(bytes, size);
+    }
+}
+
+/// Takes a block out of the table; the counters of its stack stay until [`freed`].
+#[inline(always)]
+pub fn take(key: &BlockKey) -> Option<Block> {
+    // SAFETY: a copy of plain words; whoever removes the key owns the block, so a torn read cannot be used.
+    let block = *unsafe { LIVE.get(key) }?;
+    LIVE.remove(key).ok()?;
+    Some(block)
+}
+
+/// Puts a block back that was taken and not freed after all.
+#[inline(always)]
+pub fn put_back(key: &BlockKey, block: &Block) {
+    if LIVE.insert(key, block, u64::from(BPF_NOEXIST)).is_err() {
+        freed(block);
+        count(Counter::LiveFull);
+    }
+}
+
+/// Counts a block that was taken as freed.
+#[inline(always)]
+pub fn freed(block: &Block) {
+    if let Some(entry) = STACKS.get_ptr_mut(&block.stack()) {
+        // SAFETY: both are words of a live map value.
+        let (frees, bytes) = unsafe { (&raw mut (*entry).frees, &raw mut (*entry).freed_bytes) };
+        add(frees, 1);
+        add(bytes, block.size);
+    }
+}

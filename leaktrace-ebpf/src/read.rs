@@ -1,0 +1,44 @@
+//! The kernel helpers that read memory and time, one safe function each.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+    generated::{bpf_get_attach_cookie, bpf_probe_read_kernel, bpf_probe_read_user},
+};
+
+/// Reads plain words of the current process; false where the memory is not there.
+#[inline(always)]
+pub fn user<const WORDS: usize>(address: u64, into: &mut [u64; WORDS]) -> bool {
+    // SAFETY: the helper writes at most the given length, which is the array's, and any bytes are valid words.
+    unsafe { bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0 }
+}
+
+/// Reads 4 bytes of kernel memory.
+#[inline(always)]
+pub fn kernel_u32(address: u64) -> Option<u32> {
+    let mut value = 0u32;
+    // SAFETY: the helper writes 4 bytes, and any bytes are a valid u32.
+    let failed = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 4, address as *const c_void) };
+    (failed == 0).then_some(value)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes nothing and always succeeds.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The current thread: tgid in the upper half, tid in the lower.
+#[inline(always)]
+pub fn thread() -> u64 {
+    bpf_get_current_pid_tgid()
+}
+
+/// The cookie that the probe was attached with.
+#[inline(always)]
+pub fn cookie(context: *mut c_void) -> u64 {
+    // SAFETY: the context is the one that the kernel gave to this program.
+    unsafe { bpf_get_attach_cookie(context) }
+}

@@ -1,0 +1,92 @@
+//! Takes the stack of a call, finds its entry in `STACKS`, and sends it to the agent when it is new.
+
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use leaktrace_common::{
+    counter::Counter,
+    event::{RecordKind, STACK_HEADER, StackRecord},
+    process::ProcessId,
+    stack::{MAX_FRAMES, StackEntry, StackId},
+};
+
+use crate::{
+    count::count,
+    maps::{EVENTS, STACKS},
+    read,
+    regs::Regs,
+    scratch, unwind,
+};
+
+/// The id of the caller's stack, whose entry is then in `STACKS`; unknown where it could not be kept.
+#[inline(always)]
+pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16) -> StackId {
+    let Some(scratch) = scratch::acquire() else {
+        count(Counter::ScratchBusy);
+        return StackId::UNKNOWN;
+    };
+    let (walk, record) = (&mut scratch.walk, &mut scratch.record);
+    walk.id = 0;
+    walk.check = 0;
+    unwind::mix(walk, u64::from(process.0) << 16 | u64::from(hook));
+    unwind::unwind(walk, record, regs);
+    record.kind = RecordKind::Stack as u32;
+    record.process = process.0;
+    record.id = walk.id;
+    record.hook = u32::from(hook);
+    record.tgid = (read::thread() >> 32) as u32;
+    let id = intern(record, walk.check);
+    scratch::release(scratch);
+    id
+}
+
+#[inline(always)]
+fn intern(record: &mut StackRecord, check: u64) -> StackId {
+    let id = StackId(record.id);
+    let mut entry = STACKS.get_ptr_mut(&id);
+    if entry.is_none() {
+        let new = StackEntry { check, process: record.process, ..StackEntry::default() };
+        // Another CPU may be first with the same stack: then its entry serves.
+        let _ = STACKS.insert(&id, &new, u64::from(BPF_NOEXIST));
+        entry = STACKS.get_ptr_mut(&id);
+    }
+    let Some(entry) = entry else {
+        count(Counter::StacksFull);
+        return StackId::UNKNOWN;
+    };
+    // SAFETY: the entry is in the map; `check` is written before it is published and never after.
+    if unsafe { (*entry).check } != check {
+        count(Counter::StackCollision);
+        return StackId::UNKNOWN;
+    }
+    // SAFETY: as above. Two CPUs may both see 0 and send the stack twice, which the agent does not mind.
+    if unsafe { (*entry).sent } == 0 {
+        if send(record) {
+            // SAFETY: as above; both write the same value.
+            unsafe { (*entry).sent = 1 };
+        } else {
+            count(Counter::StackDelayed);
+        }
+    }
+    id
+}
+
+#[inline(always)]
+fn send(record: &mut StackRecord) -> bool {
+    let depth = (record.depth as usize).min(MAX_FRAMES);
+    let length = STACK_HEADER + depth * 8;
+    // SAFETY: `length` is at most the size of the record, whose bytes are all set or left from an earlier stack.
+    unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (record as *mut StackRecord).cast(),
+            length as u64,
+            u64::from(BPF_RB_NO_WAKEUP),
+        ) == 0
+    }
+}
+
+/// The registers of a probe's context.
+#[inline(always)]
+pub fn regs<C: EbpfContext>(context: &C) -> Regs<'_> {
+    // SAFETY: the context of a uprobe is the thread's registers, given to this program by the kernel.
+    unsafe { Regs::new(context.as_ptr().cast()) }
+}

@@ -1,0 +1,72 @@
+//! What the agent is told: the kernel side's records, decoded. Everything from here to the report is pure.
+
+pub mod decode;
+
+use leaktrace_common::{
+    counter::COUNTERS,
+    hook::Shape,
+    live::{Block, BlockKey},
+    process::ProcessId,
+    stack::{StackEntry, StackId, StopReason},
+};
+
+/// Something that happened, in the order in which the kernel side said it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Stack(Stack),
+    Region(Region),
+    Process(ProcessEvent),
+}
+
+/// A stack, seen for the first time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stack {
+    pub id: StackId,
+    pub process: ProcessId,
+    pub tgid: u32,
+    /// Number of the hook that took it, in the list of attached hooks.
+    pub hook: u16,
+    pub stop: StopReason,
+    /// Return addresses, the allocator's caller first.
+    pub addresses: Vec<u64>,
+}
+
+/// A mapping was made, removed or moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    pub process: ProcessId,
+    pub shape: Shape,
+    /// `mmap`'s flags and protection bits.
+    pub flags: u32,
+    pub protection: u32,
+    pub address: u64,
+    pub length: u64,
+    pub old_address: u64,
+    pub old_length: u64,
+    pub stack: StackId,
+    /// Nanoseconds of `CLOCK_MONOTONIC`, at entry and return of the call.
+    pub entered: u64,
+    pub returned: u64,
+}
+
+/// Something happened to a process as such; times in nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ProcessEvent {
+    /// `before` is gone with all its memory; `process` is what runs now.
+    Exec { tgid: u32, before: ProcessId, process: ProcessId, at: u64 },
+    /// `process` is none where children are not followed.
+    Fork { parent_tgid: u32, parent: ProcessId, tgid: u32, process: Option<ProcessId>, at: u64 },
+    /// The main thread ended.
+    Exit { tgid: u32, process: ProcessId, at: u64 },
+}
+
+/// The kernel side's tables at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub at: u64,
+    pub stacks: Vec<(StackId, StackEntry)>,
+    pub blocks: Vec<(BlockKey, Block)>,
+    /// Indexed by `leaktrace_common::counter::Counter`, summed over CPUs.
+    pub counters: [u64; COUNTERS],
+}

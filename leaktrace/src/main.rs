@@ -1,0 +1,3 @@
+//! leaktrace: parse, run, exit code.
+
+fn main() {}
