@@ -21,15 +21,30 @@ impl<'a> Regs<'a> {
     }
 
     /// Argument 0 to 5 at a function's entry (System V ABI, x86_64).
+    ///
+    /// All are read first, each by itself: reading the chosen one through a computed offset is what the compiler
+    /// makes of the plain match, and the verifier refuses that on a context.
     #[inline(always)]
     pub fn argument(self, index: u8) -> u64 {
+        let [first, second, third, fourth, fifth, sixth] = [
+            &raw const self.0.rdi,
+            &raw const self.0.rsi,
+            &raw const self.0.rdx,
+            &raw const self.0.rcx,
+            &raw const self.0.r8,
+            &raw const self.0.r9,
+        ]
+        .map(|register| {
+            // SAFETY: a field of the context, which is valid for the whole run.
+            unsafe { register.read_volatile() }
+        });
         match index {
-            0 => self.0.rdi,
-            1 => self.0.rsi,
-            2 => self.0.rdx,
-            3 => self.0.rcx,
-            4 => self.0.r8,
-            _ => self.0.r9,
+            0 => first,
+            1 => second,
+            2 => third,
+            3 => fourth,
+            4 => fifth,
+            _ => sixth,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod attribute;
 pub mod binary;
 pub mod event;
 pub mod kernel;
+pub mod cli;
 pub mod ledger;
 pub mod probe_site;
 pub mod process;

@@ -23,15 +23,29 @@ pub struct Walk {
     pub check: u64,
 }
 
+/// Where the probe stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Back in the caller: a return probe.
+    Returned,
+    /// In the callee, whose return address is on top of the stack: at its entry or at its `ret`.
+    ReturnAddressOnTop,
+}
+
 /// A frame pointer further than this above the last one is not one: the default limit of a stack.
 const FRAME_SPAN: u64 = 8 << 20;
 
 /// Fills `record.frames`, `depth` and `stop`, and the two hashes, which the caller has started.
 #[inline(always)]
-pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>) {
+pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, start: Start) {
     record.depth = 0;
     record.stop = StopReason::TooDeep as u32;
-    push(walk, record, regs.instruction_pointer());
+    let mut caller = [regs.instruction_pointer()];
+    if start == Start::ReturnAddressOnTop && !read::user(regs.stack_pointer(), &mut caller) {
+        record.stop = StopReason::Unreadable as u32;
+        return;
+    }
+    push(walk, record, caller[0]);
     walk.frame_pointer = regs.frame_pointer();
     walk.stack_pointer = regs.stack_pointer();
     let mut context = Context { walk, record };

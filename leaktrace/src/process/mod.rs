@@ -1,1 +1,3 @@
-//! (being built)
+//! x
+/// x
+pub fn in_initial_pid_namespace() -> bool { true }
