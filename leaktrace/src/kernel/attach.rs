@@ -67,6 +67,8 @@ pub enum AttachError {
     Load(#[from] LoadError),
     #[error("no probe could be placed at offset {offset:#x} of {file}")]
     Refused { file: String, offset: u64, source: ProgramError },
+    #[error("the trial of a return probe under a seccomp filter could not be made")]
+    Trial(#[source] std::io::Error),
     #[error("a probe could not be removed; it goes when leaktrace ends")]
     Detach(#[source] ProgramError),
 }

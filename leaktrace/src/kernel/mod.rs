@@ -8,6 +8,7 @@ pub mod btf;
 pub mod features;
 pub mod load;
 pub mod mapped;
+mod seccomp;
 mod tables;
 
 pub use load::{Kernel, LoadError, Options};
