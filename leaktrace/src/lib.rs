@@ -12,5 +12,6 @@ pub mod probe_site;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod symbolize;
 pub mod target;

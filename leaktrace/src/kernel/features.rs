@@ -37,7 +37,7 @@ pub enum Missing {
 
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// The kernel's type information.
-pub(super) const BTF: &str = "/sys/kernel/btf/vmlinux";
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Capability bits, <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>.
 /// `CAP_SYS_ADMIN` stands for all but the last.
@@ -55,7 +55,7 @@ pub fn check() -> Result<(), Missing> {
     check_release(release.trim())?;
     readable(UPROBE_TYPE).map_err(|source| Missing::Uprobes { path: UPROBE_TYPE, source })?;
     readable(BTF).map_err(|source| Missing::Btf { path: BTF, source })?;
-    if !crate::process::in_initial_pid_namespace() {
+    if !crate::process::in_initial_pid_namespace().unwrap_or(true) {
         return Err(Missing::PidNamespace);
     }
     Ok(())

@@ -16,7 +16,7 @@ use leaktrace_common::{
 };
 use thiserror::Error;
 
-use super::{attach::Program, btf, features, tables};
+use super::{attach::Program, btf, clock, features, tables};
 use crate::event::{Event, Snapshot, decode};
 
 /// Built from `leaktrace-ebpf` by `cargo xtask bpf`.
@@ -55,8 +55,6 @@ pub struct Options {
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     events: RingBuf<MapData>,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
 }
 
 /// Scheduler events that keep the books right over exec, fork and thread exit.
@@ -87,7 +85,7 @@ impl Kernel {
 
         let events = ebpf.take_map("EVENTS").ok_or(LoadError::NotInObject("EVENTS"))?;
         let events = RingBuf::try_from(events).map_err(|_| LoadError::NotInObject("EVENTS"))?;
-        let mut kernel = Self { ebpf, events, undecodable: 0 };
+        let mut kernel = Self { ebpf, events };
         kernel.load_programs()?;
         kernel.prepare_tables()?;
         Ok(kernel)
@@ -159,10 +157,7 @@ impl Kernel {
     /// Moves every waiting record to `out`.
     pub fn drain(&mut self, out: &mut Vec<Event>) {
         while let Some(record) = self.events.next() {
-            match decode::decode(&record) {
-                Ok(event) => out.push(event),
-                Err(_) => self.undecodable += 1,
-            }
+            out.push(decode::decode(&record).unwrap_or(Event::Undecodable));
         }
     }
 
@@ -179,7 +174,7 @@ impl Kernel {
                 sums.iter_mut().zip(cpu).for_each(|(sum, value)| *sum += value);
                 sums
             });
-        Ok(Snapshot { at: tables::monotonic_now(), stacks, blocks, counters })
+        Ok(Snapshot { at: clock::now(), stacks, blocks, counters })
     }
 
     /// Removes blocks whose process is gone (exec), so that they do not fill the table.

@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod btf;
+pub mod clock;
 pub mod features;
 pub mod load;
 pub mod mapped;

@@ -133,14 +133,6 @@ where
     }
 }
 
-/// The clock that the kernel side stamps with.
-pub(super) fn monotonic_now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to the structure passed.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
 fn element<K>(map: BorrowedFd<'_>, key: &K) -> Element {
     Element { map_fd: map.as_raw_fd() as u32, key: std::ptr::from_ref(key) as u64, ..Element::default() }
 }

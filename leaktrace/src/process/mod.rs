@@ -68,6 +68,29 @@ impl ProcessError {
     }
 }
 
+/// The perf map that a runtime writes about the code it makes, named by the pid that it knows itself by.
+#[must_use]
+pub fn perf_map(pid: u32) -> Option<std::fs::File> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let innermost = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+    std::fs::File::open(format!("/proc/{pid}/root/tmp/perf-{innermost}.map")).ok()
+}
+
+/// Whether a process has given up system calls by a seccomp filter. Every thread is asked, as each has its own.
+///
+/// # Errors
+/// The process has ended, or this user may not look into it.
+pub fn has_seccomp_filter(pid: u32) -> Result<bool, ProcessError> {
+    let folder: PathBuf = format!("/proc/{pid}/task").into();
+    let threads = std::fs::read_dir(&folder).map_err(|error| ProcessError::of_io(pid, folder, error))?;
+    Ok(threads.flatten().any(|thread| {
+        // A thread that ended meanwhile has none.
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+        mode.is_some_and(|mode| mode.trim() != "0")
+    }))
+}
+
 /// Whether pids mean the same to this process as to the kernel side, which sees those of the initial
 /// namespace. In a container they do not.
 ///
