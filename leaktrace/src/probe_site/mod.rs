@@ -92,8 +92,8 @@ pub fn at_ret(binary: &Binary<'_>, function: &Function<'_>) -> Returns {
     }
 }
 
-/// The function that sees every call of `function`, if it only passes them on. With `through_calls`, a plain
-/// call counts as well as a jump, and so does what is done to arguments before.
+/// The function that sees every call of `function`, if it only passes them on, whatever it does to the arguments
+/// before. With `through_calls`, a plain call counts as well as a jump, and a null check may come first.
 #[must_use]
 pub fn forwards_to<'data>(
     binary: &Binary<'data>,

@@ -91,7 +91,7 @@ pub(super) fn forwards_to<'data>(
             FlowControl::IndirectBranch => return import(binary, &instruction),
             FlowControl::IndirectCall if through_calls => return import(binary, &instruction),
             FlowControl::ConditionalBranch if through_calls && is_null_check => {}
-            FlowControl::Next if through_calls || does_nothing(&instruction) => {}
+            FlowControl::Next => {}
             _ => return None,
         }
         before = Some(instruction);
