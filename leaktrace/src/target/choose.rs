@@ -6,7 +6,7 @@ use leaktrace_common::hook::Shape;
 
 use super::{
     FoundHook, Hooks, NoAllocator, Skip, Skipped, Wanted,
-    families::{Belongs, FAMILIES, Family, Hook},
+    families::{Belongs, FAMILIES, Family, Hook, LIBC},
 };
 use crate::{
     binary::{Binary, Function, LinkAddress},
@@ -151,6 +151,7 @@ fn hook(binary: &Binary<'_>, candidate: &Candidate<'_>, all: &Chosen<'_>) -> Res
     }
     let need = Need {
         arguments: hook.arguments(),
+        in_place: matches!(hook.shape, Shape::Map | Shape::Unmap | Shape::Remap),
         unmoved_stack: returns == Returns::Uretprobe,
         null_is_nothing: hook.shape == Shape::Free,
     };
@@ -158,9 +159,9 @@ fn hook(binary: &Binary<'_>, candidate: &Candidate<'_>, all: &Chosen<'_>) -> Res
         symbol: function.name.to_owned(),
         family: family.name,
         shape: hook.shape,
-        size_arg: hook.size_arg,
-        count_arg: hook.count_arg,
-        pointer_arg: hook.pointer_arg,
+        size_arg: entry.arguments[usize::from(hook.size_arg)],
+        count_arg: entry.arguments[usize::from(hook.count_arg)],
+        pointer_arg: entry.arguments[usize::from(hook.pointer_arg)],
         throws: hook.throws,
         entry,
         returns,
@@ -195,7 +196,7 @@ fn passed_on(binary: &Binary<'_>, candidate: &Candidate<'_>, all: &Chosen<'_>) -
 
 /// Whether C's own function of this name, which is probed wherever it is defined, does the same.
 fn is_libcs(name: &str, wanted: Shape) -> bool {
-    FAMILIES[0].hooks.iter().any(|hook| hook.symbol == name && purpose(hook.shape) == wanted)
+    LIBC.hooks.iter().any(|hook| hook.symbol == name && purpose(hook.shape) == wanted)
 }
 
 /// The shape, however the size is told.

@@ -34,6 +34,7 @@ pub struct FoundHook {
     pub symbol: String,
     pub family: &'static str,
     pub shape: Shape,
+    /// Positions of the registers that have the arguments at the entry site, not always the function's own.
     pub size_arg: u8,
     pub count_arg: u8,
     pub pointer_arg: u8,
