@@ -62,7 +62,6 @@ pub struct Binary<'data> {
     pub soname: Option<&'data str>,
     /// DT_NEEDED, in the file's order.
     pub needed: Vec<&'data str>,
-    has_dynamic: bool,
     /// Sorted by address.
     functions: Vec<Function<'data>>,
     segments: Vec<Segment<'data>>,
@@ -100,10 +99,13 @@ impl<'data> Binary<'data> {
         &self.functions
     }
 
-    /// Whether no dynamic loader takes part: such a program's allocator can only be found in itself.
+    /// Whether this is a program that no dynamic loader takes part in: its allocator can only be in itself.
+    /// A static PIE has a dynamic section too, but exports nothing, unlike a library.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        self.interpreter.is_none() && (!self.has_dynamic || self.soname.is_none() && self.needed.is_empty())
+        self.interpreter.is_none()
+            && self.needed.is_empty()
+            && !self.functions.iter().any(|function| function.exported)
     }
 
     /// The start of the first function behind `address`.

@@ -48,7 +48,6 @@ pub(super) fn binary(data: &[u8]) -> Result<Binary<'_>, BinaryError> {
         interpreter: None,
         soname: None,
         needed: Vec::new(),
-        has_dynamic: false,
         functions: defined_functions(&elf),
         segments: Vec::new(),
         imports: imports(&elf),
@@ -57,7 +56,6 @@ pub(super) fn binary(data: &[u8]) -> Result<Binary<'_>, BinaryError> {
         if let Some(interpreter) = header.interpreter(endian, data)? {
             binary.interpreter = Some(interpreter);
         }
-        binary.has_dynamic |= header.dynamic(endian, data)?.is_some_and(|entries| !entries.is_empty());
         if header.p_type(endian) == PT_LOAD && header.p_flags(endian).contains(PF_X) {
             binary.segments.push(Segment {
                 address: LinkAddress(header.p_vaddr(endian)),

@@ -26,6 +26,8 @@ pub struct Site {
     pub pushed_words: u8,
     /// Whether the kernel emulates the instruction. If not, each hit is about 17 times dearer.
     pub emulated: bool,
+    /// Position whose register has argument i here: code before the site may have copied it along.
+    pub arguments: [u8; 6],
 }
 
 /// How the end of a call is seen.
@@ -46,8 +48,10 @@ pub enum Returns {
 /// What must still hold where a probe fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Bit i: argument i is still in its register.
+    /// Bit i: argument i is still in an argument register.
     pub arguments: u8,
+    /// And in its own.
+    pub in_place: bool,
     /// The stack pointer has not moved: the return probe takes the return address from where it points.
     pub unmoved_stack: bool,
     /// A call whose first argument of [`Need::arguments`] is null need not be seen.
@@ -69,13 +73,14 @@ pub fn entry(binary: &Binary<'_>, function: &Function<'_>, need: Need) -> Option
     let body = Body::of(binary, function)?;
     let found = match binary.architecture {
         Architecture::X86_64 => x86::entry_site(&body, need),
-        _ => x86::AtEntry { from_entry: 0, pushed_words: 0, emulated: false },
+        _ => x86::AtEntry { from_entry: 0, pushed_words: 0, emulated: false, arguments: [0, 1, 2, 3, 4, 5] },
     };
     Some(Site {
         offset: FileOffset(offset.0 + u64::from(found.from_entry)),
         from_entry: found.from_entry,
         pushed_words: found.pushed_words,
         emulated: found.emulated,
+        arguments: found.arguments,
     })
 }
 
@@ -92,8 +97,8 @@ pub fn at_ret(binary: &Binary<'_>, function: &Function<'_>) -> Returns {
     }
 }
 
-/// The function that sees every call of `function`, if it only passes them on. With `through_calls`, a plain
-/// call counts as well as a jump, and so does what is done to arguments before.
+/// The function that sees every call of `function`, if it only passes them on, whatever it does to the arguments
+/// before. With `through_calls`, a plain call counts as well as a jump, and a null check may come first.
 #[must_use]
 pub fn forwards_to<'data>(
     binary: &Binary<'data>,

@@ -14,8 +14,8 @@ fn debians_libc_is_probed_where_the_kernel_emulates() {
         return;
     }
     let binary = Binary::parse(&data).unwrap();
-    let first = |arguments| Need { arguments, unmoved_stack: true, null_is_nothing: false };
-    let free = Need { arguments: 0b1, unmoved_stack: false, null_is_nothing: true };
+    let first = |arguments| Need { arguments, in_place: true, unmoved_stack: true, null_is_nothing: false };
+    let free = Need { arguments: 0b1, in_place: false, unmoved_stack: false, null_is_nothing: true };
     for (symbol, need, expected) in [
         ("malloc", first(0b1), Some(0)),
         ("calloc", first(0b11), Some(0)),

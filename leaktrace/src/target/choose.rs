@@ -6,7 +6,7 @@ use leaktrace_common::hook::Shape;
 
 use super::{
     FoundHook, Hooks, NoAllocator, Skip, Skipped, Wanted,
-    families::{Belongs, FAMILIES, Family, Hook},
+    families::{Belongs, FAMILIES, Family, Hook, LIBC},
 };
 use crate::{
     binary::{Binary, Function, LinkAddress},
@@ -45,7 +45,7 @@ pub fn hooks_of(binary: &Binary<'_>, wanted: &Wanted) -> Result<Hooks, NoAllocat
     }
     let chosen = one_per_address(chosen);
     let mut hooks = Hooks { found: Vec::new(), skipped: indirect };
-    for candidate in chosen.values() {
+    for candidate in chosen.by_address.values() {
         match hook(binary, candidate, &chosen) {
             Ok(hook) => hooks.found.extend(hook),
             Err(why) => hooks.skipped.push(Skipped { symbol: candidate.function.name.to_owned(), why }),
@@ -114,12 +114,20 @@ fn is_allocator(
     }
 }
 
-/// Aliases become one: two probes on one instruction would count each call twice.
-fn one_per_address<'data>(mut candidates: Vec<Candidate<'data>>) -> BTreeMap<LinkAddress, Candidate<'data>> {
+/// Candidates without aliases: two probes on one instruction would count each call twice.
+struct Chosen<'data> {
+    by_address: BTreeMap<LinkAddress, Candidate<'data>>,
+    /// Of every alias too.
+    address_of: HashMap<&'data str, LinkAddress>,
+}
+
+fn one_per_address(mut candidates: Vec<Candidate<'_>>) -> Chosen<'_> {
     candidates.sort_by_key(|candidate| candidate.rank);
-    let mut chosen = BTreeMap::<LinkAddress, Candidate<'data>>::new();
+    let mut chosen = Chosen { by_address: BTreeMap::new(), address_of: HashMap::new() };
     for candidate in candidates {
-        let kept = chosen.entry(candidate.function.address).or_insert(candidate);
+        let address = candidate.function.address;
+        chosen.address_of.entry(candidate.function.name).or_insert(address);
+        let kept = chosen.by_address.entry(address).or_insert(candidate);
         // Whatever it is called by, an exception may pass through it.
         kept.hook.throws |= candidate.hook.throws;
         kept.function.size = kept.function.size.max(candidate.function.size);
@@ -128,11 +136,7 @@ fn one_per_address<'data>(mut candidates: Vec<Candidate<'data>>) -> BTreeMap<Lin
 }
 
 /// The probes of a candidate; none where the file has no code for it.
-fn hook(
-    binary: &Binary<'_>,
-    candidate: &Candidate<'_>,
-    all: &BTreeMap<LinkAddress, Candidate<'_>>,
-) -> Result<Option<FoundHook>, Skip> {
+fn hook(binary: &Binary<'_>, candidate: &Candidate<'_>, all: &Chosen<'_>) -> Result<Option<FoundHook>, Skip> {
     let Candidate { function, hook, family, .. } = candidate;
     if let Some(to) = passed_on(binary, candidate, all) {
         return Err(Skip::PassedOn { to });
@@ -147,6 +151,7 @@ fn hook(
     }
     let need = Need {
         arguments: hook.arguments(),
+        in_place: matches!(hook.shape, Shape::Map | Shape::Unmap | Shape::Remap),
         unmoved_stack: returns == Returns::Uretprobe,
         null_is_nothing: hook.shape == Shape::Free,
     };
@@ -154,9 +159,9 @@ fn hook(
         symbol: function.name.to_owned(),
         family: family.name,
         shape: hook.shape,
-        size_arg: hook.size_arg,
-        count_arg: hook.count_arg,
-        pointer_arg: hook.pointer_arg,
+        size_arg: entry.arguments[usize::from(hook.size_arg)],
+        count_arg: entry.arguments[usize::from(hook.count_arg)],
+        pointer_arg: entry.arguments[usize::from(hook.pointer_arg)],
         throws: hook.throws,
         entry,
         returns,
@@ -165,35 +170,42 @@ fn hook(
 
 /// The name of the hooked function that sees every call of this one, if there is one.
 ///
-/// For what frees or throws, a plain call to it is as good as a jump; for the rest the caller's own arguments
-/// are the truth (pvalloc rounds the size up), and nested calls are counted once anyway.
-fn passed_on(
-    binary: &Binary<'_>,
-    candidate: &Candidate<'_>,
-    all: &BTreeMap<LinkAddress, Candidate<'_>>,
-) -> Option<String> {
-    let same_purpose =
-        |other: &Candidate<'_>| (other.hook.shape == Shape::Free) == (candidate.hook.shape == Shape::Free);
-    let through_calls = candidate.hook.shape == Shape::Free || candidate.hook.throws;
+/// For what frees or throws, a plain call to it is as good as a jump. For the rest only a jump is, which leaves
+/// the caller's stack as it was; a nested call is counted once anyway.
+fn passed_on(binary: &Binary<'_>, candidate: &Candidate<'_>, all: &Chosen<'_>) -> Option<String> {
+    let purpose = purpose(candidate.hook.shape);
+    let through_calls = purpose == Shape::Free || candidate.hook.throws;
     let mut function = candidate.function;
     for _ in 0..THUNKS {
-        match probe_site::forwards_to(binary, &function, through_calls)? {
-            Callee::Import(name) => {
-                // Bound to this file's or another's: the C names are probed wherever they are defined.
-                let is_c = FAMILIES[0].hooks.iter().any(|hook| hook.symbol == name);
-                let is_here = all.values().any(|other| other.function.name == name);
-                return (is_c || is_here).then(|| name.to_owned());
-            }
-            Callee::Here(address) => {
-                if let Some(other) = all.get(&address).filter(|other| same_purpose(other)) {
-                    let is_itself = other.function.address == candidate.function.address;
-                    return (!is_itself).then(|| other.function.name.to_owned());
-                }
-                function = Function { name: "", address, size: 0, ..function };
-            }
+        let address = match probe_site::forwards_to(binary, &function, through_calls)? {
+            Callee::Here(address) => address,
+            Callee::Import(name) => match all.address_of.get(name) {
+                Some(address) => *address,
+                None => return is_libcs(name, purpose).then(|| name.to_owned()),
+            },
+        };
+        if let Some(other) = all.by_address.get(&address) {
+            let is_another = address != candidate.function.address;
+            let sees_it = is_another && self::purpose(other.hook.shape) == purpose;
+            return sees_it.then(|| other.function.name.to_owned());
         }
+        function = Function { name: "", address, size: 0, ..function };
     }
     None
+}
+
+/// Whether C's own function of this name, which is probed wherever it is defined, does the same.
+fn is_libcs(name: &str, wanted: Shape) -> bool {
+    LIBC.hooks.iter().any(|hook| hook.symbol == name && purpose(hook.shape) == wanted)
+}
+
+/// The shape, however the size is told.
+fn purpose(shape: Shape) -> Shape {
+    match shape {
+        Shape::AllocArray => Shape::Alloc,
+        Shape::ReallocArray => Shape::Realloc,
+        other => other,
+    }
 }
 
 #[cfg(test)]

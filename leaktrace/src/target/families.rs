@@ -41,7 +41,7 @@ pub struct Hook {
 pub const FAMILIES: &[Family] = &[LIBC, JEMALLOC, MIMALLOC, TCMALLOC, OPERATORS, MAPPINGS];
 
 /// C's own names. Prefixes: jemalloc (`je_`; `_rjem_` in Rust), gperftools, mimalloc, rpmalloc, dlmalloc.
-const LIBC: Family = Family {
+pub(super) const LIBC: Family = Family {
     name: "malloc",
     prefixes: &["", "je_", "_rjem_", "tc_", "mi_", "rp", "dl"],
     takes_custom_prefix: true,

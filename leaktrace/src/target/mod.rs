@@ -34,6 +34,7 @@ pub struct FoundHook {
     pub symbol: String,
     pub family: &'static str,
     pub shape: Shape,
+    /// Positions of the registers that have the arguments at the entry site, not always the function's own.
     pub size_arg: u8,
     pub count_arg: u8,
     pub pointer_arg: u8,
@@ -75,8 +76,8 @@ pub struct Skipped {
 /// Why a function with a known name gets no probe.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Skip {
-    /// Nothing is lost.
-    #[error("it passes its calls on to {to}, which is probed")]
+    /// Nothing is lost: that one is probed, or passes them on itself.
+    #[error("it passes its calls on to {to}")]
     PassedOn { to: String },
     /// What is allocated by it is not seen.
     #[error("it is an IFUNC, whose code is chosen when the program starts")]

@@ -8,7 +8,7 @@
 //! passed over.
 //!
 //! The walk goes along straight-line code from the entry and takes the first emulated instruction. It ends
-//! where an argument is overwritten, where the stack moves and may not, at control flow, and before code that
+//! where an argument is overwritten and no other argument register has a copy, where the stack moves and may not, at control flow, and before code that
 //! a branch of the function leads back to: a probe in a loop would fire more than once a call. Then the entry
 //! itself is the site. One branch is passed: behind `test arg,arg; je`, calls with null are gone for free.
 
@@ -37,12 +37,15 @@ pub(super) struct AtEntry {
     pub(super) from_entry: u32,
     pub(super) pushed_words: u8,
     pub(super) emulated: bool,
+    /// Position whose register has argument i.
+    pub(super) arguments: [u8; 6],
 }
 
 pub(super) fn entry_site(body: &Body<'_>, need: Need) -> AtEntry {
     let first_target = first_inner_target(body);
     let mut info = InstructionInfoFactory::new();
     let mut pushed_words = 0u8;
+    let mut homes = Homes::AT_ENTRY;
     let mut before = None;
     for instruction in instructions(body).take(STEPS) {
         // What is probed must not be reached again from further on.
@@ -50,13 +53,14 @@ pub(super) fn entry_site(body: &Body<'_>, need: Need) -> AtEntry {
             break;
         }
         if is_emulated(body, &instruction) {
-            let site = behind_null_check(body, need, before, &instruction)
+            let site = behind_null_check(body, need, &homes, before, &instruction)
                 .filter(|site| first_target.is_none_or(|target| target > site.ip()))
                 .unwrap_or(instruction);
             let from_entry = (site.ip() - body.address.0) as u32;
-            return AtEntry { from_entry, pushed_words, emulated: true };
+            return AtEntry { from_entry, pushed_words, emulated: true, arguments: homes.positions() };
         }
-        if instruction.flow_control() != FlowControl::Next || overwrites(&mut info, &instruction, need) {
+        homes.pass(&mut info, &instruction);
+        if instruction.flow_control() != FlowControl::Next || !homes.satisfy(need) {
             break;
         }
         match words_pushed(&mut info, &instruction) {
@@ -69,7 +73,59 @@ pub(super) fn entry_site(body: &Body<'_>, need: Need) -> AtEntry {
         }
         before = Some(instruction);
     }
-    AtEntry { from_entry: 0, pushed_words: 0, emulated: false }
+    AtEntry { from_entry: 0, pushed_words: 0, emulated: false, arguments: Homes::AT_ENTRY.positions() }
+}
+
+/// Bit p of `homes[i]`: the register of position p has argument i. mimalloc's malloc copies its argument along
+/// to make room before anything cheap comes.
+struct Homes([u8; 6]);
+
+impl Homes {
+    const AT_ENTRY: Self = Self([1, 2, 4, 8, 16, 32]);
+
+    fn pass(&mut self, info: &mut InstructionInfoFactory, instruction: &Instruction) {
+        let written = info
+            .info(instruction)
+            .used_registers()
+            .iter()
+            .filter(|used| writes(used.access()))
+            .filter_map(|used| position(used.register().full_register()))
+            .fold(0u8, |written, position| written | 1 << position);
+        let is_copy = instruction.mnemonic() == Mnemonic::Mov
+            && instruction.op_kind(0) == OpKind::Register
+            && instruction.op_kind(1) == OpKind::Register;
+        // Only whole registers: a copy of the lower half is another value.
+        let copied = is_copy
+            .then(|| Some((position(instruction.op0_register())?, position(instruction.op1_register())?)))
+            .flatten();
+        for home in &mut self.0 {
+            let had = *home;
+            *home &= !written;
+            if let Some((to, from)) = copied {
+                *home |= (had >> from & 1) << to;
+            }
+        }
+    }
+
+    fn satisfy(&self, need: Need) -> bool {
+        self.0.iter().enumerate().all(|(argument, home)| {
+            let wanted = if need.in_place { 1 << argument } else { 0x3f };
+            need.arguments >> argument & 1 == 0 || home & wanted != 0
+        })
+    }
+
+    /// Its own place where an argument still is there.
+    fn positions(&self) -> [u8; 6] {
+        std::array::from_fn(|argument| {
+            let home = self.0[argument];
+            let stays = home == 0 || home >> argument & 1 == 1;
+            if stays { argument as u8 } else { home.trailing_zeros() as u8 }
+        })
+    }
+}
+
+fn position(register: Register) -> Option<usize> {
+    ARGUMENTS.iter().position(|argument| *argument == register)
 }
 
 /// The function that a straight line from the entry leads to.
@@ -91,7 +147,7 @@ pub(super) fn forwards_to<'data>(
             FlowControl::IndirectBranch => return import(binary, &instruction),
             FlowControl::IndirectCall if through_calls => return import(binary, &instruction),
             FlowControl::ConditionalBranch if through_calls && is_null_check => {}
-            FlowControl::Next if through_calls || does_nothing(&instruction) => {}
+            FlowControl::Next => {}
             _ => return None,
         }
         before = Some(instruction);
@@ -165,12 +221,13 @@ fn null_check(test: &Instruction, branch: &Instruction) -> Option<Register> {
 fn behind_null_check(
     body: &Body<'_>,
     need: Need,
+    homes: &Homes,
     test: Option<Instruction>,
     branch: &Instruction,
 ) -> Option<Instruction> {
     let checked = null_check(&test?, branch)?;
-    let argument = *ARGUMENTS.get(need.arguments.trailing_zeros() as usize)?;
-    if !need.null_is_nothing || checked != argument {
+    let home = homes.0.get(need.arguments.trailing_zeros() as usize)?;
+    if !need.null_is_nothing || home >> position(checked)? & 1 == 0 {
         return None;
     }
     let next = instructions(body).find(|instruction| instruction.ip() == branch.next_ip())?;
@@ -193,16 +250,6 @@ fn first_inner_target(body: &Body<'_>) -> Option<u64> {
 
 fn writes(access: OpAccess) -> bool {
     matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
-}
-
-fn overwrites(info: &mut InstructionInfoFactory, instruction: &Instruction, need: Need) -> bool {
-    info.info(instruction).used_registers().iter().any(|used| {
-        writes(used.access())
-            && ARGUMENTS
-                .iter()
-                .position(|argument| *argument == used.register().full_register())
-                .is_some_and(|position| need.arguments >> position & 1 == 1)
-    })
 }
 
 /// By how many words the instruction lowers the stack pointer; none where that is not a fixed whole number.

@@ -12,9 +12,9 @@ use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use super::{Body, Callee, destination, import, instructions};
 use crate::binary::{Binary, Function, LinkAddress};
 
-/// Jumps from function to function that are followed. `operator new[]` -> `operator new` -> its slow part -> its
-/// handler of exhaustion makes three.
-const DEPTH: u8 = 4;
+/// Jumps from function to function that are followed. `operator new` -> its slow part -> the central cache ->
+/// the handler of exhaustion makes three, and each may go by an entry of the linkage table that counts too.
+const DEPTH: u8 = 6;
 
 /// Instructions read for one hook: an allocator's largest function has some thousand. More means that the code
 /// was misread.
@@ -89,7 +89,9 @@ impl Search<'_, '_> {
                     }
                 }
                 // A jump table's targets lie within; anything else leaves.
-                FlowControl::IndirectBranch if !is_table_jump(&instruction) => self.through(&instruction),
+                FlowControl::IndirectBranch if !is_table_jump(&instruction) => {
+                    self.through(&instruction, depth);
+                }
                 _ => {}
             }
         }
@@ -117,7 +119,7 @@ impl Search<'_, '_> {
                 FlowControl::ConditionalBranch => {
                     self.branch(LinkAddress(instruction.near_branch_target()), depth);
                 }
-                FlowControl::IndirectBranch => return self.through(&instruction),
+                FlowControl::IndirectBranch => return self.through(&instruction, depth),
                 FlowControl::Call if never_returns(self.binary, &instruction) => return,
                 FlowControl::Interrupt | FlowControl::Exception => return,
                 _ if instruction.mnemonic() == Mnemonic::Hlt => return,
@@ -144,8 +146,19 @@ impl Search<'_, '_> {
         }
     }
 
-    fn through(&mut self, jump: &Instruction) {
-        self.incomplete |= !matches!(import(self.binary, jump), Some(callee) if is_the_end(callee));
+    /// A jump by the linkage table. What this file exports under that name is what it gets, unless another
+    /// file's goes before it; then the `ret`s found are never reached.
+    fn through(&mut self, jump: &Instruction, depth: u8) {
+        let Some(callee) = import(self.binary, jump) else {
+            self.incomplete = true;
+            return;
+        };
+        let Callee::Import(name) = callee else { return };
+        let exported = |function: &&Function<'_>| function.exported && function.name == name;
+        match self.binary.functions().iter().find(exported) {
+            Some(function) => self.leave_for(function.address, depth),
+            None => self.incomplete |= !is_the_end(callee),
+        }
     }
 
     fn found(&mut self, ret: &Instruction) {

@@ -5,9 +5,9 @@ use super::*;
 const ENTRY: u64 = 0x1000;
 
 /// `free`-like: the first argument, and null is nothing.
-const FREE: Need = Need { arguments: 0b1, unmoved_stack: false, null_is_nothing: true };
+const FREE: Need = Need { arguments: 0b1, in_place: false, unmoved_stack: false, null_is_nothing: true };
 /// `malloc`-like: the first argument, and the return address where it was.
-const MALLOC: Need = Need { arguments: 0b1, unmoved_stack: true, null_is_nothing: false };
+const MALLOC: Need = Need { arguments: 0b1, in_place: false, unmoved_stack: true, null_is_nothing: false };
 
 fn assembled(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
     let mut assembler = CodeAssembler::new(64).unwrap();
@@ -24,10 +24,11 @@ fn site(need: Need, write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedErr
 }
 
 const fn fast(from_entry: u32) -> AtEntry {
-    AtEntry { from_entry, pushed_words: 0, emulated: true }
+    AtEntry { from_entry, pushed_words: 0, emulated: true, arguments: [0, 1, 2, 3, 4, 5] }
 }
 
-const SLOW: AtEntry = AtEntry { from_entry: 0, pushed_words: 0, emulated: false };
+const SLOW: AtEntry =
+    AtEntry { from_entry: 0, pushed_words: 0, emulated: false, arguments: [0, 1, 2, 3, 4, 5] };
 
 #[test]
 fn a_function_that_starts_with_a_push_is_probed_at_its_entry() {
@@ -96,6 +97,35 @@ fn the_walk_ends_where_an_argument_is_overwritten() {
     assert_eq!(multiplied, SLOW);
 }
 
+/// mimalloc's malloc: the size makes room for the heap.
+#[test]
+fn an_argument_is_followed_into_another_arguments_register() {
+    let code = |a: &mut CodeAssembler| {
+        a.mov(rsi, rdi)?;
+        a.mov(rdi, qword_ptr(rax))?;
+        a.push(rbx)?;
+        a.ret()
+    };
+    let followed = site(MALLOC, code);
+    assert_eq!((followed.from_entry, followed.emulated, followed.arguments[0]), (6, true, 1));
+    assert_eq!(site(Need { in_place: true, ..MALLOC }, code), SLOW, "unless it is read by position");
+    let half = site(MALLOC, |a| {
+        a.mov(esi, edi)?;
+        a.mov(rdi, qword_ptr(rax))?;
+        a.push(rbx)?;
+        a.ret()
+    });
+    assert_eq!(half, SLOW, "half of it is not it");
+    let lost_again = site(MALLOC, |a| {
+        a.mov(rsi, rdi)?;
+        a.xor(edi, edi)?;
+        a.mov(rsi, rdi)?;
+        a.push(rbx)?;
+        a.ret()
+    });
+    assert_eq!(lost_again, SLOW);
+}
+
 #[test]
 fn a_system_call_ends_the_walk() {
     let found = site(MALLOC, |a| {
@@ -116,7 +146,10 @@ fn a_moved_stack_ends_the_walk_only_where_a_return_probe_follows() {
         a.ret()
     };
     assert_eq!(site(MALLOC, code), SLOW);
-    assert_eq!(site(FREE, code), AtEntry { from_entry: 6, pushed_words: 4, emulated: true });
+    assert_eq!(
+        site(FREE, code),
+        AtEntry { from_entry: 6, pushed_words: 4, emulated: true, arguments: [0, 1, 2, 3, 4, 5] }
+    );
     let aligned = site(FREE, |a| {
         a.and(rsp, -32)?;
         a.push(rbx)?;

@@ -165,6 +165,33 @@ mod with_a_compiler {
     }
 
     #[test]
+    fn a_stripped_static_program_is_read_with_its_debug_file() {
+        let base = std::env::temp_dir().join(format!("leaktrace-{}-static", std::process::id()));
+        let [source, full, stripped, debug] =
+            ["c", "full", "stripped", "debug"].map(|end| base.with_extension(end));
+        std::fs::write(&source, "#include <stdlib.h>\nint main(int n) { free(malloc(n)); }").unwrap();
+        let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        let made = run(Command::new("cc").args(["-static", "-o"]).arg(&full).arg(&source))
+            && run(Command::new("objcopy").arg("--only-keep-debug").arg(&full).arg(&debug))
+            && run(Command::new("strip").arg("-o").arg(&stripped).arg(&full));
+        let read = |path| std::fs::read(path).unwrap_or_default();
+        let (program, symbols, whole) = (read(&stripped), read(&debug), read(&full));
+        for path in [source, full, stripped, debug] {
+            let _ = std::fs::remove_file(path);
+        }
+        if !made {
+            eprintln!("skipped: no C compiler that links statically");
+            return;
+        }
+        let mut binary = Binary::parse(&program).unwrap();
+        assert!(binary.is_static());
+        assert_eq!(hooks_of(&binary, &Wanted::default()), Err(NoAllocator::NoSymbols));
+        binary.add_symbols_of(&symbols).unwrap();
+        let expected = hooks_of(&Binary::parse(&whole).unwrap(), &Wanted::default()).unwrap();
+        assert_eq!(hooks_of(&binary, &Wanted::default()), Ok(expected));
+    }
+
+    #[test]
     fn an_ifunc_is_skipped_and_reported() {
         let source = "static void *real(long n) { return (void *)n; }
             static void *choose(void) { return real; }
@@ -189,5 +216,54 @@ mod with_a_compiler {
         };
         let hooks = hooks.unwrap();
         assert_eq!(symbols(&hooks), ["free", "malloc"], "{:?}", hooks.skipped);
+    }
+
+    #[test]
+    fn a_free_that_reaches_another_name_of_free_by_the_linkage_table_is_not_counted_twice() {
+        // As Debian's libmimalloc does it.
+        let source = "void *mi_malloc(long n) { return (void *)n; }
+            void mi_free(void *p) { *(volatile long *)p = 0; }
+            void free(void *p) __attribute__((alias(\"mi_free\")));
+            void mi_free_size(void *p, long n) { mi_free(p); }";
+        let Some(hooks) = compiled("alias", source, &["-O2", "-fno-builtin"], &Wanted::default()) else {
+            return;
+        };
+        let hooks = hooks.unwrap();
+        assert_eq!(symbols(&hooks), ["free", "mi_malloc"]);
+        assert_eq!(hooks.skipped[0].why, Skip::PassedOn { to: "free".to_owned() });
+    }
+
+    /// How the returns of an `operator new` with this body are seen.
+    fn returns_of_new(name: &str, body: &str) -> Option<Result<Returns, Skip>> {
+        let source = format!(
+            "void *malloc(long n) {{ return (void *)n; }}
+             void free(void *p) {{ *(volatile long *)p = 0; }}
+             void *(*handler)(long);
+             void *slow(long n) {{ return n > 200 ? (void *)(n * 5) : handler(n + 1) + 1; }}
+             void *_Znwm(long n) {{ {body} }}"
+        );
+        let hooks = compiled(name, &source, &["-O2", "-fno-builtin"], &Wanted::default())?.unwrap();
+        let found = hooks.found.into_iter().find(|hook| hook.symbol == "_Znwm").map(|hook| Ok(hook.returns));
+        let skipped = || hooks.skipped.into_iter().find(|skipped| skipped.symbol == "_Znwm");
+        found.or_else(|| skipped().map(|skipped| Err(skipped.why)))
+    }
+
+    #[test]
+    fn the_rets_of_a_function_that_is_jumped_to_count_too() {
+        // As gperftools does it: by the linkage table, to a function of the same file.
+        let body = "return n > 100 ? slow(n) : (void *)(n * 3);";
+        let Some(returns) = returns_of_new("tail", body) else { return };
+        let Ok(Returns::AtRet { sites, incomplete }) = returns else { panic!("{returns:?}") };
+        assert!(sites.len() >= 2 && !incomplete, "{sites:?} {incomplete}");
+    }
+
+    #[test]
+    fn a_tail_call_through_a_pointer_is_a_way_out_that_is_not_found() {
+        let Some(returns) = returns_of_new("some", "return n > 100 ? handler(n) : (void *)(n * 3);") else {
+            return;
+        };
+        assert!(matches!(returns, Ok(Returns::AtRet { incomplete: true, .. })), "{returns:?}");
+        let Some(returns) = returns_of_new("none", "return handler(n);") else { return };
+        assert_eq!(returns, Err(Skip::NoReturns));
     }
 }
