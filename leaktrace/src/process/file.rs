@@ -46,9 +46,14 @@ impl OpenBinary {
         if *deleted {
             return Err(ProcessError::Replaced { pid, path: path.clone() });
         }
+        // The process's own root first; ours where the process is gone already.
         let rooted = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path));
+        let (rooted, file) = match File::open(&rooted) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.clone(), File::open(path)),
+            result => (rooted, result),
+        };
         let unreadable = |error| ProcessError::of_io(pid, rooted.clone(), error);
-        let file = File::open(&rooted).map_err(unreadable)?;
+        let file = file.map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
         let found_device = Device { major: libc::major(found.dev()), minor: libc::minor(found.dev()) };
         if (found_device, found.ino()) != (*device, *inode) {

@@ -14,7 +14,6 @@ use std::{
     collections::HashSet,
     ffi::OsString,
 
-    num::NonZeroU32,
     process::Child,
     time::Duration,
 };
@@ -151,7 +150,7 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<Session, Failure> {
     let wanted = Wanted { mappings: plan.mmap, prefixes: plan.prefixes.clone() };
     let probes = Probes::new(wanted, only, plan.follow, plan.probe_at_entry);
     let recorder = stream
-        .map(|stream| Recorder::start(stream.into_file()))
+        .map(|stream| Recorder::new(stream.into_file(), kernel::clock::page_size()))
         .transpose()
         .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
     Session::new(kernel, probes, plan.follow, recorder)
@@ -173,7 +172,7 @@ fn add_targets(session: &mut Session, plan: &Plan) -> Result<Option<Started>, Fa
         Targets::Pids(pids) => {
             for pid in pids {
                 let attached = session.add_running(*pid)?;
-                announce(session, *pid, &attached, plan);
+                notice::attached(*pid, &session.comm_of(*pid), &attached, plan);
             }
             Ok(None)
         }
@@ -198,12 +197,8 @@ fn launch_traced(
     let files = files.filter_map(|path| OpenBinary::at(path).ok());
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let attached = session.add_waiting(waiting.pid, &shown.join(" "), files)?;
-    announce(session, waiting.pid, &attached, plan);
+    notice::attached(waiting.pid, &shown[0], &attached, plan);
     Ok(Started::Waiting(waiting))
-}
-
-fn announce(session: &Session, pid: NonZeroU32, attached: &[(String, Attached)], plan: &Plan) {
-    notice::attached(pid, session.comm_of(pid).as_deref(), attached, plan);
 }
 
 fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<Report, Failure> {

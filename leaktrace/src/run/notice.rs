@@ -6,8 +6,7 @@ use super::{probes::Attached, session::{Notice, Session}};
 use crate::cli::Plan;
 
 /// What was attached to, in one line. Scripts may wait for it: it starts with `attached`.
-pub(super) fn attached(pid: NonZeroU32, comm: Option<&str>, files: &[(String, Attached)], plan: &Plan) {
-    let comm = comm.filter(|comm| !comm.is_empty()).unwrap_or("the program");
+pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)], plan: &Plan) {
     let list: Vec<String> = files
         .iter()
         .map(|(file, attached)| format!("{file} ({} functions, {} probes)", attached.functions, attached.probes))
@@ -38,6 +37,7 @@ pub(super) fn print(notices: impl Iterator<Item = Notice>, plan: &Plan) {
             Notice::NotFollowed { parent, child } if plan.output.verbose => {
                 eprintln!("pid {parent} forked {child}, which is not traced");
             }
+            Notice::Unseen(why) => eprintln!("  warning: memory may go unseen: {why}"),
             Notice::Exec { pid, comm } if plan.output.verbose => eprintln!("pid {pid} runs {comm} now"),
             Notice::NotFollowed { .. } | Notice::Exec { .. } => {}
         }

@@ -1,7 +1,7 @@
 //! One trace: the processes, their probes, and everything that is heard about them put into the books.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs::File,
     num::NonZeroU32,
     path::Path,
@@ -12,7 +12,7 @@ use leaktrace_common::{live::BlockKey, process::{FOLLOW, ProcessId}};
 use super::{
     Failure,
     probes::{Attached, Probes},
-    spaces::Spaces,
+    spaces::{Space, Spaces},
     watch::Watched,
 };
 use crate::{
@@ -42,6 +42,8 @@ pub(super) enum Notice {
     /// A child of a traced process that is not traced.
     NotFollowed { parent: u32, child: u32 },
     Exec { pid: u32, comm: String },
+    /// A function that hands out or takes memory without a probe, and why.
+    Unseen(String),
 }
 
 pub(super) struct Session {
@@ -57,6 +59,8 @@ pub(super) struct Session {
     next_process: u32,
     /// A program that has not begun yet: its first exec is its birth, not its end.
     unborn: HashMap<ProcessId, String>,
+    /// Children that had ended before they could be watched.
+    gone: Vec<(u32, ProcessId)>,
     pub(super) notices: Vec<Notice>,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
@@ -85,6 +89,7 @@ impl Session {
             follow,
             next_process: 1,
             unborn: HashMap::new(),
+            gone: Vec::new(),
             notices: Vec::new(),
             not_followed: 0,
             events: Vec::new(),
@@ -158,9 +163,9 @@ impl Session {
     }
 
     /// The short name of a process that was added.
-    pub(super) fn comm_of(&self, pid: NonZeroU32) -> Option<String> {
-        let process = self.targets.iter().find(|target| target.pid == pid)?.process;
-        self.ledger.processes().find(|known| known.id == process).map(|known| known.comm.clone())
+    pub(super) fn comm_of(&self, pid: NonZeroU32) -> String {
+        let known = self.ledger.processes().find(|known| known.pid == pid.get());
+        known.map_or_else(String::new, |known| known.comm.clone())
     }
 
     /// Hands over what runtimes wrote about the code they made; before each report, as they write on.
@@ -186,23 +191,25 @@ impl Session {
         let mut changes = std::mem::take(&mut self.changes);
         self.kernel.drain(&mut events);
         self.mapped.drain(&mut changes);
-        for event in &events {
-            if let Event::Process(fork @ ProcessEvent::Fork { .. }) = event {
-                self.forked(*fork);
-            }
-        }
-        self.remap(changes.drain(..))?;
+        let mut lives = self.follow_lives(&events, changes.drain(..))?;
         for event in events.drain(..) {
             match event {
-                Event::Process(ProcessEvent::Fork { .. }) => {}
-                Event::Process(exec @ ProcessEvent::Exec { .. }) => self.execed(exec)?,
+                Event::Process(ProcessEvent::Fork { .. } | ProcessEvent::Exec { .. }) => {
+                    for event in lives.pop_front().unwrap_or_default() {
+                        self.say(event);
+                    }
+                }
                 // The main thread's end need not be the process's: `reap` sees that.
                 Event::Process(ProcessEvent::Exit { .. }) => {}
                 event => self.say(event),
             }
         }
         (self.events, self.changes) = (events, changes);
-        self.refresh_unattributed()?;
+        for (tgid, process) in std::mem::take(&mut self.gone) {
+            self.kernel.untrace(tgid)?;
+            self.ended(tgid, process);
+        }
+        self.refresh_unattributed();
         self.reap()
     }
 
@@ -282,6 +289,7 @@ impl Session {
         }
         let mut attached = Vec::new();
         for id in &files {
+            self.notices.extend(self.probes.unseen(*id).map(Notice::Unseen));
             if let Some(done) = self.probes.attach(&mut self.kernel, *id, pid)? {
                 attached.push((self.probes.binary(*id).name(), done));
             }
@@ -305,30 +313,57 @@ impl Session {
         Ok(())
     }
 
-    /// Mapping changes of the traced processes.
-    fn remap(&mut self, changes: impl Iterator<Item = Mapped>) -> Result<(), Failure> {
-        let mut lists: HashMap<ProcessId, Vec<event::Mapping>> = HashMap::new();
-        for Mapped { tgid, at, change } in changes {
-            if !self.spaces.watches(tgid) {
-                continue;
+    /// Brings the two streams together by time. Returns what is to be told of each fork and exec, in their order.
+    fn follow_lives(
+        &mut self,
+        events: &[Event],
+        changes: impl Iterator<Item = Mapped>,
+    ) -> Result<VecDeque<Vec<Event>>, Failure> {
+        let mut changes = changes.peekable();
+        let mut lists = HashMap::new();
+        let mut lives = VecDeque::new();
+        for event in events {
+            let Event::Process(event) = *event else { continue };
+            let (ProcessEvent::Fork { at, .. } | ProcessEvent::Exec { at, .. }) = event else { continue };
+            while let Some(change) = changes.next_if(|change| change.at <= at) {
+                self.remap(change, &mut lists)?;
             }
-            match change {
-                Change::Exec { comm } => self.spaces.exec(tgid, at, comm),
-                Change::Mapping { start, end, file_offset, device, inode, path } => {
-                    let kind = mapping_kind(&path, device, inode);
-                    let mapping = Mapping { start, end, file_offset, executable: true, kind };
-                    let Some((mapped, file)) = self.place(tgid, &mapping) else { continue };
-                    if let Some(process) = self.spaces.map(tgid, mapped) {
-                        lists.entry(process).or_default().push(mapped);
-                    }
-                    if let Some(file) = file {
-                        self.attach_late(tgid, file)?;
-                    }
-                }
-            }
+            lives.push_back(match event {
+                ProcessEvent::Exec { .. } => self.execed(event),
+                _ => self.forked(event)?,
+            });
+        }
+        for change in changes {
+            self.remap(change, &mut lists)?;
         }
         for (process, list) in lists {
             self.say(Event::Mappings(event::Mappings { process, list }));
+        }
+        Ok(lives)
+    }
+
+    /// A mapping change of a traced process. New mappings of a known process are gathered in `lists`.
+    fn remap(
+        &mut self,
+        Mapped { tgid, at, change }: Mapped,
+        lists: &mut HashMap<ProcessId, Vec<event::Mapping>>,
+    ) -> Result<(), Failure> {
+        if !self.spaces.watches(tgid) {
+            return Ok(());
+        }
+        match change {
+            Change::Exec { comm } => self.spaces.exec(tgid, at, comm),
+            Change::Mapping { start, end, file_offset, device, inode, path } => {
+                let kind = mapping_kind(&path, device, inode);
+                let mapping = Mapping { start, end, file_offset, executable: true, kind };
+                let Some((mapped, file)) = self.place(tgid, &mapping) else { return Ok(()) };
+                if let Some(process) = self.spaces.map(tgid, mapped) {
+                    lists.entry(process).or_default().push(mapped);
+                }
+                if let Some(file) = file {
+                    self.attach_late(tgid, file)?;
+                }
+            }
         }
         Ok(())
     }
@@ -347,49 +382,48 @@ impl Session {
         }
     }
 
-    fn forked(&mut self, event: ProcessEvent) {
-        let ProcessEvent::Fork { parent_tgid, tgid, process, at, .. } = event else { return };
+    fn forked(&mut self, event: ProcessEvent) -> Result<Vec<Event>, Failure> {
+        let ProcessEvent::Fork { parent_tgid, tgid, process, at, .. } = event else { return Ok(Vec::new()) };
         let Some(process) = process else {
             self.not_followed += 1;
             self.notices.push(Notice::NotFollowed { parent: parent_tgid, child: tgid });
-            return;
+            return Ok(Vec::new());
         };
-        self.say(Event::Process(event));
-        let Some(space) = self.spaces.fork(parent_tgid, tgid, process) else { return };
-        let (comm, list) = (space.comm.clone(), space.mappings.clone());
-        let command = command_of(tgid).unwrap_or_else(|| comm.clone());
-        self.say(Event::Traced(event::Traced { process, pid: tgid, comm, command, at }));
-        self.say(Event::Mappings(event::Mappings { process, list }));
+        let mut told = vec![Event::Process(event)];
+        if let Some(space) = self.spaces.fork(parent_tgid, tgid, process) {
+            told.extend(life(process, tgid, at, space, None));
+        }
         let watched = NonZeroU32::new(tgid).and_then(|pid| Some((pid, Watched::open(tgid).ok()?)));
         match watched {
-            Some((pid, watched)) => {
-                self.targets.push(Target { pid, process, watched });
-            }
-            // It has lived and ended since the last look.
-            None => self.ended(tgid, process),
+            Some((pid, watched)) => self.targets.push(Target { pid, process, watched }),
+            // It has lived and ended since the last look. Its later execs, if any, are in this batch.
+            None => self.gone.push((tgid, process)),
         }
+        Ok(told)
     }
 
-    fn execed(&mut self, event: ProcessEvent) -> Result<(), Failure> {
-        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Ok(()) };
+    fn execed(&mut self, event: ProcessEvent) -> Vec<Event> {
+        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Vec::new() };
         let born = self.unborn.remove(&before);
+        let mut told = Vec::new();
         if born.is_none() {
-            self.say(Event::Process(event));
+            told.push(Event::Process(event));
         }
         if let Some(target) = self.targets.iter_mut().find(|target| target.process == before) {
             target.process = process;
         }
-        let Some(space) = self.spaces.bind(tgid, at, process) else { return Ok(()) };
-        let (comm, list) = (space.comm.clone(), space.mappings.clone());
-        let command = command_of(tgid).or(born).unwrap_or_else(|| comm.clone());
-        self.notices.push(Notice::Exec { pid: tgid, comm: comm.clone() });
-        self.say(Event::Traced(event::Traced { process, pid: tgid, comm, command, at }));
-        self.say(Event::Mappings(event::Mappings { process, list }));
-        Ok(())
+        if let Some(gone) = self.gone.iter_mut().find(|(_, gone)| *gone == before) {
+            gone.1 = process;
+        }
+        if let Some(space) = self.spaces.bind(tgid, at, process) {
+            self.notices.push(Notice::Exec { pid: tgid, comm: space.comm.clone() });
+            told.extend(life(process, tgid, at, space, born));
+        }
+        told
     }
 
     /// Asks /proc again where a stack shows an address that no mapping event told of.
-    fn refresh_unattributed(&mut self) -> Result<(), Failure> {
+    fn refresh_unattributed(&mut self) {
         let unknown: Vec<ProcessId> = self.ledger.unattributed().collect();
         for process in unknown {
             let Some(target) = self.targets.iter().find(|target| target.process == process) else { continue };
@@ -400,7 +434,6 @@ impl Session {
                 executable.filter_map(|mapping| self.place(pid, mapping)).map(|(mapped, _)| mapped).collect();
             self.say(Event::Mappings(event::Mappings { process, list }));
         }
-        Ok(())
     }
 
     /// Takes leave of processes that have ended.
@@ -440,6 +473,17 @@ fn watch(pid: NonZeroU32) -> Result<Watched, Failure> {
             .map_or_else(Failure::Process, |_| Failure::Io { doing: "watching the process", source }),
         _ => Failure::Io { doing: "watching the process (pidfd_open)", source },
     })
+}
+
+/// A program's first words: who it is and what it has mapped.
+fn life(process: ProcessId, tgid: u32, at: u64, space: &Space, command: Option<String>) -> [Event; 2] {
+    let Space { comm, mappings, .. } = space;
+    let command = command_of(tgid).or(command).unwrap_or_else(|| comm.clone());
+    let (comm, list) = (comm.clone(), mappings.clone());
+    [
+        Event::Traced(event::Traced { process, pid: tgid, comm, command, at }),
+        Event::Mappings(event::Mappings { process, list }),
+    ]
 }
 
 fn command_of(pid: u32) -> Option<String> {

@@ -9,11 +9,11 @@ use std::{
 
 /// A process, held by its pidfd.
 #[derive(Debug)]
-pub struct Watched(OwnedFd);
+pub(super) struct Watched(OwnedFd);
 
 impl Watched {
     /// `ESRCH` if there is no such process any more.
-    pub fn open(pid: u32) -> io::Result<Self> {
+    pub(super) fn open(pid: u32) -> io::Result<Self> {
         // SAFETY: takes two numbers and returns a descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         if fd < 0 {
@@ -24,7 +24,7 @@ impl Watched {
     }
 
     /// Whether every thread of it is gone.
-    pub fn has_ended(&self) -> io::Result<bool> {
+    pub(super) fn has_ended(&self) -> io::Result<bool> {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd is passed, and 0 ms means that it does not wait.
         let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
