@@ -5,10 +5,8 @@
 //!
 //! A process that exited keeps what was live at its end. After an exec everything of the old program is dropped
 //! and counted, as the kernel threw it away.
-//!
-//! Blocks whose stack is unknown share one entry of counters among all processes. Where several processes have
-//! such blocks, the entry goes to the first of them, so that sums stay right; the blocks are always right.
 
+mod heap;
 mod process;
 mod regions;
 mod totals;
@@ -18,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
     process::ProcessId,
-    stack::{StackEntry, StackId, StopReason},
+    stack::{StackId, StopReason},
 };
 
 use crate::{
@@ -26,6 +24,7 @@ use crate::{
     event::{Event, Mappings, ProcessEvent, Snapshot, Stack, Traced},
 };
 
+use heap::Heap;
 pub use process::{Process, State};
 pub use regions::Regions;
 pub use totals::{Discrepancy, Live, LiveBlock, Totals};
@@ -74,21 +73,13 @@ pub struct Heard {
     pub dropped_by_exec: Live,
 }
 
-#[derive(Debug, Default)]
-struct Heap {
-    totals: Totals,
-    blocks: Vec<LiveBlock>,
-}
-
-type Key = (ProcessId, StackId);
-
 #[derive(Debug)]
 pub struct Ledger {
     page: u64,
     attribution: Attribution,
     processes: BTreeMap<ProcessId, Process>,
-    stacks: HashMap<Key, Taken>,
-    heap: HashMap<Key, Heap>,
+    stacks: HashMap<(ProcessId, StackId), Taken>,
+    heap: Heap,
     /// Processes with stacks whose addresses were in no mapping known when they came.
     unattributed: BTreeSet<ProcessId>,
     binaries: HashMap<BinaryId, String>,
@@ -107,7 +98,7 @@ impl Ledger {
             attribution: Attribution::default(),
             processes: BTreeMap::new(),
             stacks: HashMap::new(),
-            heap: HashMap::new(),
+            heap: Heap::default(),
             unattributed: BTreeSet::new(),
             binaries: HashMap::new(),
             hooks: HashMap::new(),
@@ -151,34 +142,29 @@ impl Ledger {
         let Snapshot { at, stacks, blocks, counters } = snapshot;
         self.at = at;
         self.counters = counters;
-        let is_settled: BTreeMap<ProcessId, bool> =
-            self.processes.values().map(|process| (process.id, process.settled)).collect();
-        let is_settled = |process: ProcessId| is_settled.get(&process).copied().unwrap_or(false);
-        for (_, heap) in self.heap.iter_mut().filter(|((process, _), _)| !is_settled(*process)) {
-            heap.blocks.clear();
-        }
-
+        let settled: BTreeSet<ProcessId> = self.settled().collect();
+        self.heap.forget_blocks(|process| !settled.contains(&process));
         let mut unknown = None;
         for (id, entry) in stacks {
-            let key = (ProcessId(entry.process), id);
+            let process = ProcessId(entry.process);
             if id == StackId::UNKNOWN {
-                unknown = Some(totals_of(&entry));
-            } else if !is_settled(key.0) {
-                self.process(key.0, 0);
-                self.heap.entry(key).or_default().totals = totals_of(&entry);
+                unknown = Some(entry);
+            } else if !settled.contains(&process) {
+                self.process(process, 0);
+                self.heap.count(process, id, &entry);
             }
         }
-        for (key, block) in blocks.into_iter().filter(|(key, _)| !is_settled(key.process)) {
+        for (key, block) in blocks.into_iter().filter(|(key, _)| !settled.contains(&key.process)) {
+            let live = LiveBlock { size: block.size, born: block.born };
             if self.is_replaced(key.process) {
-                self.heard.dropped_by_exec.add(LiveBlock { size: block.size, born: block.born });
-                continue;
+                self.heard.dropped_by_exec.add(live);
+            } else {
+                self.process(key.process, 0);
+                self.heap.list(key.process, block.stack(), live);
             }
-            self.process(key.process, 0);
-            let heap = self.heap.entry((key.process, block.stack())).or_default();
-            heap.blocks.push(LiveBlock { size: block.size, born: block.born });
         }
-        if let Some(totals) = unknown {
-            self.book_unknown(totals);
+        if let Some(entry) = unknown {
+            self.heap.count_unknown(&entry, self.processes.keys().next().copied());
         }
         for process in self.processes.values_mut() {
             process.settled |= process.state.ended().is_some_and(|end| end <= at);
@@ -203,12 +189,12 @@ impl Ledger {
     /// Every stack that allocated, in no order.
     #[must_use]
     pub fn sites(&self) -> Vec<Site<'_>> {
-        let mut sites = Vec::with_capacity(self.heap.len());
-        for ((process, stack), heap) in &self.heap {
-            let is_empty = heap.totals == Totals::default() && heap.blocks.is_empty();
-            let Some(process) = self.processes.get(process).filter(|_| !is_empty) else { continue };
-            let blocks = heap.blocks.clone();
-            sites.push(self.site(process, *stack, Kind::Heap, heap.totals, blocks));
+        let mut sites = Vec::new();
+        for (process, stack, numbers) in self.heap.iter() {
+            if let Some(process) = self.processes.get(&process) {
+                let blocks = numbers.blocks.clone();
+                sites.push(self.site(process, stack, Kind::Heap, numbers.totals, blocks));
+            }
         }
         for process in self.processes.values() {
             let mut live: HashMap<StackId, Vec<LiveBlock>> = HashMap::new();
@@ -223,13 +209,9 @@ impl Ledger {
         sites
     }
 
-    /// Stacks whose counters and blocks disagree; of an ended program only what it left is compared.
+    /// Stacks whose counters and blocks disagree. What an exec ended has no blocks to compare.
     pub fn discrepancies(&self) -> impl Iterator<Item = Discrepancy> {
-        let heap = self.heap.iter().filter(|((process, _), _)| !self.is_replaced(*process));
-        heap.filter_map(|((process, stack), heap)| {
-            let (counted, listed) = (heap.totals.live(), heap.blocks.iter().copied().collect());
-            (counted != listed).then_some(Discrepancy { process: *process, stack: *stack, counted, listed })
-        })
+        self.heap.discrepancies().filter(|told| !self.is_replaced(told.process))
     }
 
     /// Every distinct place that a name can be asked for, of stacks that `wanted` picks.
@@ -305,6 +287,10 @@ impl Ledger {
     fn take(&mut self, stack: &Stack) {
         let Stack { id, process, tgid, hook, stop, addresses } = stack;
         self.process(*process, *tgid);
+        // Two CPUs may send a new stack at once; a repeat after its library was unloaded must not lose the places.
+        if self.stacks.contains_key(&(*process, *id)) {
+            return;
+        }
         let frames: Vec<Frame> =
             addresses.iter().map(|address| self.attribution.frame(*process, *address)).collect();
         if frames.iter().any(|frame| matches!(frame.place, Place::Unknown(_))) {
@@ -331,8 +317,7 @@ impl Ledger {
                 let old = self.process(before, tgid);
                 old.state = State::Replaced { at };
                 let (comm, mapped) = (old.comm.clone(), old.regions.clear());
-                let heap = self.heap.iter_mut().filter(|((owner, _), _)| *owner == before);
-                heap.for_each(|(_, heap)| heap.blocks.clear());
+                self.heap.forget_blocks(|process| process == before);
                 self.heard.dropped_by_exec.blocks += mapped.blocks;
                 self.heard.dropped_by_exec.bytes += mapped.bytes;
                 let new = self.process(process, tgid);
@@ -351,30 +336,6 @@ impl Ledger {
             }
         }
     }
-
-    fn book_unknown(&mut self, totals: Totals) {
-        let holders = self.heap.iter_mut().filter(|((_, stack), _)| *stack == StackId::UNKNOWN);
-        let mut holders: Vec<(ProcessId, &mut Heap)> =
-            holders.map(|((process, _), heap)| (*process, heap)).collect();
-        holders.sort_unstable_by_key(|(process, _)| *process);
-        let mut rest = totals;
-        for (_, heap) in holders.iter_mut().skip(1) {
-            let live: Live = heap.blocks.iter().copied().collect();
-            heap.totals = Totals { allocs: live.blocks, alloc_bytes: live.bytes, ..Totals::default() };
-            rest.allocs = rest.allocs.saturating_sub(live.blocks);
-            rest.alloc_bytes = rest.alloc_bytes.saturating_sub(live.bytes);
-        }
-        if let Some((_, first)) = holders.first_mut() {
-            first.totals = rest;
-        } else if let Some(process) = self.processes.keys().next() {
-            self.heap.entry((*process, StackId::UNKNOWN)).or_default().totals = rest;
-        }
-    }
-}
-
-fn totals_of(entry: &StackEntry) -> Totals {
-    let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process: _, sent: _ } = *entry;
-    Totals { allocs, alloc_bytes, frees, freed_bytes }
 }
 
 #[cfg(test)]

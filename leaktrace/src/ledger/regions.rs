@@ -111,7 +111,7 @@ impl Regions {
 
     fn pages(&self, address: u64, length: u64) -> Range<u64> {
         let mask = self.page - 1;
-        let end = address.saturating_add(length).checked_add(mask).unwrap_or(u64::MAX) & !mask;
+        let end = address.saturating_add(length).saturating_add(mask) & !mask;
         (address & !mask)..end
     }
 

@@ -3,6 +3,7 @@
 use leaktrace_common::{
     hook::Shape,
     live::{Block, BlockKey},
+    stack::StackEntry,
 };
 
 use super::*;
@@ -145,6 +146,14 @@ fn a_stack_from_a_library_not_yet_listed_is_placed_by_the_next_list() {
     ledger.apply(&stack(ONE, B, &[0xdead]));
     ledger.apply(&mapped(ONE, 0x9000, 2));
     assert_eq!(ledger.unattributed().count(), 0, "an address that no list has is asked for once");
+}
+
+#[test]
+fn a_stack_sent_twice_stays_where_it_was_first_placed() {
+    let mut ledger = ledger(&[mapped(ONE, 0x1000, 1), stack(ONE, A, &[0x1010]), mapped(ONE, 0x1000, 2)]);
+    ledger.apply(&stack(ONE, A, &[0x1010]));
+    ledger.snapshot(Snapshot { blocks: vec![block(ONE, 1, A, 1)], ..Snapshot::default() });
+    assert_eq!(ledger.places(|_| true), [Place::Binary { binary: BinaryId(1), offset: FileOffset(0xf) }]);
 }
 
 #[test]

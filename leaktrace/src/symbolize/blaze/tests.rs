@@ -90,6 +90,26 @@ fn an_inlined_call_comes_before_the_function_that_holds_it_each_with_its_line() 
 }
 
 #[test]
+fn names_of_cpp_and_rust_are_demangled() {
+    let folder = Folder::new("mangled");
+    let source = "namespace store { struct Cache { int put(int); }; int Cache::put(int n) { return n; } }
+        extern \"C\" int _RNvCs1234_7mycrate3foo(int n) { return n; }
+        int main() { return store::Cache().put(1); }";
+    std::fs::write(folder.0.join("names.cpp"), source).unwrap();
+    if !folder.run("c++", &["-O0", "-o", "program", "names.cpp"]) {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    let program = folder.0.join("program");
+    for (mangled, plain) in
+        [("_ZN5store5Cache3putEi", "store::Cache::put(int)"), ("_RNvCs1234_7mycrate3foo", "mycrate::foo")]
+    {
+        let named = name_of(File::open(&program).unwrap(), offset_of(&program, mangled));
+        assert_eq!(functions(&named), [(plain, None, false)]);
+    }
+}
+
+#[test]
 fn names_outlive_the_file() {
     let folder = Folder::new("deleted");
     let Some(program) = folder.compile() else { return };
