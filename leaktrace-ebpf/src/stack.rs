@@ -13,12 +13,13 @@ use crate::{
     maps::{EVENTS, STACKS},
     read,
     regs::Regs,
-    scratch, unwind,
+    scratch,
+    unwind::{self, Start},
 };
 
 /// The id of the caller's stack, whose entry is then in `STACKS`; unknown where it could not be kept.
 #[inline(always)]
-pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16) -> StackId {
+pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> StackId {
     let Some(scratch) = scratch::acquire() else {
         count(Counter::ScratchBusy);
         return StackId::UNKNOWN;
@@ -27,7 +28,7 @@ pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16) -> StackId {
     walk.id = 0;
     walk.check = 0;
     unwind::mix(walk, u64::from(process.0) << 16 | u64::from(hook));
-    unwind::unwind(walk, record, regs);
+    unwind::unwind(walk, record, regs, process, start);
     record.kind = RecordKind::Stack as u32;
     record.process = process.0;
     record.id = walk.id;

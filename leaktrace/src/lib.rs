@@ -13,3 +13,4 @@ pub mod record;
 pub mod report;
 pub mod symbolize;
 pub mod target;
+pub mod unwind;

@@ -20,6 +20,7 @@ use crate::{
     live, read,
     regs::{RETURN_SLOT, Regs},
     stack,
+    unwind::Start,
 };
 
 /// Entry of everything whose outcome is known at its return.
@@ -102,7 +103,7 @@ fn leave(process: ProcessEntry, bits: u64, regs: Regs<'_>, entry: u64) {
         count(Counter::SizeFiltered);
         return;
     }
-    let stack = stack::capture(regs, process.id, cookie.hook);
+    let stack = stack::capture(regs, process.id, cookie.hook, Start::Return);
     live::insert(process.id, address, call.size, stack);
 }
 
