@@ -11,7 +11,9 @@ use aya_ebpf::helpers::{
 #[inline(always)]
 pub fn user<const WORDS: usize>(address: u64, into: &mut [u64; WORDS]) -> bool {
     // SAFETY: the helper writes at most the given length, which is the array's, and any bytes are valid words.
-    unsafe { bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0 }
+    unsafe {
+        bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0
+    }
 }
 
 /// Reads 4 bytes of kernel memory.

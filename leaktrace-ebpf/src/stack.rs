@@ -1,6 +1,8 @@
 //! Takes the stack of a call, finds its entry in `STACKS`, and sends it to the agent when it is new.
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    EbpfContext, bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output,
+};
 use leaktrace_common::{
     counter::Counter,
     event::{RecordKind, STACK_HEADER, StackRecord},

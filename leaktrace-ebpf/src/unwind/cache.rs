@@ -50,7 +50,10 @@ impl Place {
     pub fn get(self) -> Option<Rule> {
         // SAFETY: an entry of the map, see `place`. Volatile, as others write it meanwhile.
         let (rule, tagged) = unsafe {
-            ((&raw const (*self.entry).rule).read_volatile(), (&raw const (*self.entry).tagged).read_volatile())
+            (
+                (&raw const (*self.entry).rule).read_volatile(),
+                (&raw const (*self.entry).tagged).read_volatile(),
+            )
         };
         (rule ^ tagged == self.tag).then(|| PackedRule(rule).unpack())
     }
