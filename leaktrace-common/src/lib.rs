@@ -12,3 +12,4 @@ pub mod hook;
 pub mod live;
 pub mod process;
 pub mod stack;
+pub mod unwind;

@@ -55,10 +55,30 @@ pub enum StopReason {
     Unreadable = 3,
     /// The frame pointer does not lead to a caller: code built without frame pointers, or hand-written.
     NoFramePointer = 4,
+    /// The process's unwind tables are not there (yet): it has just been started or found.
+    NoTables = 5,
+    /// Code in no mapping that the tables know: mapped since.
+    UnknownCode = 6,
+    /// Code that its binary's call frame information leaves out.
+    NoUnwindInfo = 7,
+    /// Call frame information of a form that the tables cannot say.
+    Unsupported = 8,
+    /// What was found as the caller's frame does not lie above this one.
+    BadFrame = 9,
 }
 
 impl StopReason {
-    pub const ALL: [Self; 4] = [Self::End, Self::TooDeep, Self::Unreadable, Self::NoFramePointer];
+    pub const ALL: [Self; 9] = [
+        Self::End,
+        Self::TooDeep,
+        Self::Unreadable,
+        Self::NoFramePointer,
+        Self::NoTables,
+        Self::UnknownCode,
+        Self::NoUnwindInfo,
+        Self::Unsupported,
+        Self::BadFrame,
+    ];
 
     /// Whether the stack reaches its outermost frame; reports mark every other one.
     #[must_use]
@@ -74,6 +94,11 @@ impl StopReason {
             Self::TooDeep => "deeper than 256 frames",
             Self::Unreadable => "stack memory unreadable",
             Self::NoFramePointer => "no frame pointer",
+            Self::NoTables => "unwind tables not ready yet",
+            Self::UnknownCode => "code mapped since the last look",
+            Self::NoUnwindInfo => "code without unwind information",
+            Self::Unsupported => "unwind information of an unsupported form",
+            Self::BadFrame => "frames out of order",
         }
     }
 }

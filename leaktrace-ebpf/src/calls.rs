@@ -61,7 +61,8 @@ const NONE: Call = Call {
 pub fn enter(process: ProcessId, cookie: u64, stack_pointer: u64) -> Option<&'static mut Call> {
     let call = slot()?;
     if call.cookie != 0 && call.process == process {
-        let tail_called = call.stack_pointer == stack_pointer && call.cookie != cookie && call.inner_returned == 0;
+        let tail_called =
+            call.stack_pointer == stack_pointer && call.cookie != cookie && call.inner_returned == 0;
         if call.stack_pointer > stack_pointer || tail_called {
             count(Counter::Nested);
             return None;

@@ -26,4 +26,14 @@ constants! {
     TASK_PID_OFFSET, task_pid_offset = 0xdead_0003;
     /// Byte offset of `task_struct.tgid`.
     TASK_TGID_OFFSET, task_tgid_offset = 0xdead_0004;
+    /// Byte offset of `task_struct.utask`, 0 if not known.
+    TASK_UTASK_OFFSET, task_utask_offset = 0xdead_0005;
+    /// Byte offset of `uprobe_task.return_instances`.
+    UTASK_RETURNS_OFFSET, utask_returns_offset = 0xdead_0006;
+    /// Byte offset of `return_instance.stack`.
+    RETURN_STACK_OFFSET, return_stack_offset = 0xdead_0007;
+    /// Byte offset of `return_instance.orig_ret_vaddr`.
+    RETURN_ADDRESS_OFFSET, return_address_offset = 0xdead_0008;
+    /// Byte offset of `return_instance.next`.
+    RETURN_NEXT_OFFSET, return_next_offset = 0xdead_0009;
 }

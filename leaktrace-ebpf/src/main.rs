@@ -8,7 +8,7 @@
 #![no_std]
 #![no_main]
 #![allow(internal_features, reason = "atomic exchange has no stable form that LLVM's BPF target compiles")]
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 
 mod calls;
 mod config;

@@ -1,8 +1,9 @@
 //! Every map, with the reason for its size.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
-    macros::map,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{self, ArrayOfMaps},
+    macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use leaktrace_common::{
@@ -10,9 +11,10 @@ use leaktrace_common::{
     live::{Block, BlockKey},
     process::ProcessEntry,
     stack::{StackEntry, StackId},
+    unwind::{ARENA_CHUNKS, CHUNK_WORDS, ProcessTable},
 };
 
-use crate::{calls::Call, scratch::Scratch};
+use crate::{calls::Call, scratch::Scratch, unwind::RuleCache};
 
 /// tgid -> traced process. What is not in here is ignored by every program, so the agent starts and stops all
 /// probes at one moment by one entry. As many as `pid_max` of a busy machine has processes.
@@ -50,3 +52,19 @@ pub static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_e
 /// The next `ProcessId` that the kernel side gives out (after an exec, and to followed children).
 #[map]
 pub static NEXT_PROCESS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Memory of the unwind tables, see `leaktrace_common::unwind`: the agent adds chunks as it needs them, maps them
+/// and writes without a system call. Chunks are maps of their own because a map cannot grow.
+#[btf_map]
+pub static ARENA: ArrayOfMaps<
+    btf_maps::Array<[u32; CHUNK_WORDS], 1, { BPF_F_MMAPABLE as usize }>,
+    ARENA_CHUNKS,
+> = ArrayOfMaps::new();
+
+/// ProcessId -> its unwind tables. Not preallocated: few processes are traced at a time.
+#[map]
+pub static UNWIND_TABLES: HashMap<u32, ProcessTable> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Rules found before, 256 KiB: as much as a core's second-level cache.
+#[map]
+pub static RULE_CACHE: Array<RuleCache> = Array::with_max_entries(1, 0);

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns,
     generated::{bpf_get_attach_cookie, bpf_probe_read_kernel, bpf_probe_read_user},
 };
 
@@ -11,7 +11,9 @@ use aya_ebpf::helpers::{
 #[inline(always)]
 pub fn user<const WORDS: usize>(address: u64, into: &mut [u64; WORDS]) -> bool {
     // SAFETY: the helper writes at most the given length, which is the array's, and any bytes are valid words.
-    unsafe { bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0 }
+    unsafe {
+        bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0
+    }
 }
 
 /// Reads 4 bytes of kernel memory.
@@ -21,6 +23,22 @@ pub fn kernel_u32(address: u64) -> Option<u32> {
     // SAFETY: the helper writes 4 bytes, and any bytes are a valid u32.
     let failed = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 4, address as *const c_void) };
     (failed == 0).then_some(value)
+}
+
+/// Reads 8 bytes of kernel memory.
+#[inline(always)]
+pub fn kernel_u64(address: u64) -> Option<u64> {
+    let mut value = 0u64;
+    // SAFETY: the helper writes 8 bytes, and any bytes are a valid u64.
+    let failed = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, address as *const c_void) };
+    (failed == 0).then_some(value)
+}
+
+/// The kernel's `task_struct` of the current thread.
+#[inline(always)]
+pub fn task() -> u64 {
+    // SAFETY: takes nothing and always succeeds.
+    unsafe { bpf_get_current_task() }
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.

@@ -1,6 +1,10 @@
 //! The registers at a probe, by the calling convention of the architecture.
 
 use aya_ebpf::bindings::pt_regs;
+use leaktrace_common::unwind::X86_64;
+
+/// The architecture that this object is built for.
+pub type Here = X86_64;
 
 /// Registers of the probed thread.
 #[derive(Clone, Copy)]
@@ -62,6 +66,12 @@ impl<'a> Regs<'a> {
     #[inline(always)]
     pub fn frame_pointer(self) -> u64 {
         self.0.rbp
+    }
+
+    /// The register beside the frame pointer that unwinding follows.
+    #[inline(always)]
+    pub fn second(self) -> u64 {
+        self.0.rbx
     }
 
     /// At a return probe: where the function returns to.

@@ -1,6 +1,8 @@
 //! Takes the stack of a call, finds its entry in `STACKS`, and sends it to the agent when it is new.
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    EbpfContext, bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output,
+};
 use leaktrace_common::{
     counter::Counter,
     event::{RecordKind, STACK_HEADER, StackRecord},
@@ -19,7 +21,7 @@ use crate::{
 
 /// The id of the caller's stack, whose entry is then in `STACKS`; unknown where it could not be kept.
 #[inline(always)]
-pub fn capture(regs: Regs<'_>, start: Start, process: ProcessId, hook: u16) -> StackId {
+pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> StackId {
     let Some(scratch) = scratch::acquire() else {
         count(Counter::ScratchBusy);
         return StackId::UNKNOWN;
@@ -28,7 +30,7 @@ pub fn capture(regs: Regs<'_>, start: Start, process: ProcessId, hook: u16) -> S
     walk.id = 0;
     walk.check = 0;
     unwind::mix(walk, u64::from(process.0) << 16 | u64::from(hook));
-    unwind::unwind(walk, record, regs, start);
+    unwind::unwind(walk, record, regs, process, start);
     record.kind = RecordKind::Stack as u32;
     record.process = process.0;
     record.id = walk.id;

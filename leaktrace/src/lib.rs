@@ -15,3 +15,4 @@ pub mod report;
 pub mod run;
 pub mod symbolize;
 pub mod target;
+pub mod unwind;

@@ -38,7 +38,7 @@ pub fn call_return(context: RetProbeContext) -> u32 {
     if let Some(process) = traced() {
         let regs = stack::regs(&context);
         let entry = regs.stack_pointer() - RETURN_SLOT;
-        leave(process, read::cookie(context.as_ptr()), regs, entry, Start::Returned);
+        leave(process, read::cookie(context.as_ptr()), regs, entry, Start::Return);
     }
     0
 }
@@ -49,7 +49,7 @@ pub fn call_return(context: RetProbeContext) -> u32 {
 pub fn call_at_ret(context: ProbeContext) -> u32 {
     if let Some(process) = traced() {
         let regs = stack::regs(&context);
-        leave(process, read::cookie(context.as_ptr()), regs, regs.stack_pointer(), Start::ReturnAddressOnTop);
+        leave(process, read::cookie(context.as_ptr()), regs, regs.stack_pointer(), Start::Entry);
     }
     0
 }
@@ -115,7 +115,7 @@ fn leave(process: ProcessEntry, bits: u64, regs: Regs<'_>, entry: u64, start: St
         count(Counter::SizeFiltered);
         return;
     }
-    let stack = stack::capture(regs, start, process.id, cookie.hook);
+    let stack = stack::capture(regs, process.id, cookie.hook, start);
     live::insert(process.id, address, call.size, stack);
 }
 

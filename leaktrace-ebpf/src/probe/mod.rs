@@ -3,6 +3,8 @@
 mod heap;
 mod process;
 mod region;
+#[cfg(feature = "truth")]
+mod truth;
 
 use leaktrace_common::process::ProcessEntry;
 

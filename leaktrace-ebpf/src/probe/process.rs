@@ -21,7 +21,7 @@ use crate::{
     calls, config,
     count::count,
     maps::{EVENTS, NEXT_PROCESS, PROCESSES},
-    read,
+    read, unwind,
 };
 
 /// The old address space is gone and everything in it: what comes is another process to us.
@@ -63,6 +63,7 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
         let entry = ProcessEntry { id, flags: parent.flags };
         if PROCESSES.insert(tgid, entry, u64::from(BPF_ANY)).is_ok() {
             process = id.0;
+            unwind::inherit(parent.id, id);
         }
     }
     send(ProcessRecord {

@@ -32,7 +32,7 @@ pub fn leave(process: ProcessId, call: &Call, cookie: Cookie, regs: Regs<'_>) {
     }
     let is_remap = cookie.shape == Shape::Remap as u8;
     let is_unmap = cookie.shape == Shape::Unmap as u8;
-    let stack = if is_unmap { 0 } else { stack::capture(regs, Start::Returned, process, cookie.hook).0 };
+    let stack = if is_unmap { 0 } else { stack::capture(regs, process, cookie.hook, Start::Return).0 };
     let record = RegionRecord {
         kind: RecordKind::Region as u32,
         process: process.0,

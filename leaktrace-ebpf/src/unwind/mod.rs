@@ -1,58 +1,149 @@
-//! From the registers at a return probe to the frames of the stack.
+//! From the registers at a probe to the frames of the stack, by the tables that the agent made from call frame
+//! information. Where code has none, by the frame-pointer chain.
 //!
-//! The frame-pointer chain, each link checked. At the return of malloc the registers are those of its caller,
-//! so its first frame needs no look-up at all.
+//! The step itself is `leaktrace_common::unwind::step`; this is its world: helpers that read, caches that save
+//! reading, and the loop.
+
+mod arena;
+mod cache;
+mod returns;
+mod window;
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_loop};
 use leaktrace_common::{
     event::StackRecord,
+    process::ProcessId,
     stack::{MAX_FRAMES, StopReason},
+    unwind::{self, Architecture, MappingEntry, ProcessTable, Registers, Rule, World},
 };
 
-use crate::{read, regs::Regs};
+pub use self::cache::RuleCache;
+use self::{arena::Maps, returns::Returns, window::Window};
+use crate::{
+    maps::UNWIND_TABLES,
+    read,
+    regs::{Here, Regs},
+};
 
-/// Where a walk stands between two frames.
+/// Where a walk starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At a return probe: the registers are the caller's, who is the first frame.
+    Return,
+    /// At a function's first instruction: the return address is where the call put it, and no rule is needed.
+    #[allow(dead_code, reason = "probes at entries and within functions come with single-trap probes")]
+    Entry,
+    /// At an instruction within a function, before it ran. The function itself is no frame.
+    #[allow(dead_code, reason = "as above")]
+    Site,
+}
+
+/// A walk up a stack. Lies in a map's value, being larger than a program's stack.
 #[repr(C)]
 pub struct Walk {
-    frame_pointer: u64,
-    stack_pointer: u64,
+    registers: Registers,
+    memory: Memory,
     /// Two independent hashes of the frames so far.
     pub id: u64,
     pub check: u64,
 }
 
-/// Where the probe stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Back in the caller: a return probe.
-    Returned,
-    /// In the callee, whose return address is on top of the stack: at its entry or at its `ret`.
-    ReturnAddressOnTop,
+/// What a walk knows of the process.
+#[repr(C)]
+struct Memory {
+    window: Window,
+    returns: Returns,
+    table: ProcessTable,
+    padding: u32,
+    /// The mapping of the last rule that was looked up.
+    mapping: MappingEntry,
+    /// Of the process and its generation, see `cache`.
+    tag: u64,
 }
 
-/// A frame pointer further than this above the last one is not one: the default limit of a stack.
-const FRAME_SPAN: u64 = 8 << 20;
+/// Frames a call of `bpf_loop`'s function: fewer calls cost less, and the verifier follows each frame once.
+const FRAMES_A_CALL: u32 = 4;
 
-/// Fills `record.frames`, `depth` and `stop`, and the two hashes, which the caller has started.
+/// Fills `record.frames`, `depth` and `stop`, and adds to the two hashes, which the caller has started.
 #[inline(always)]
-pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, start: Start) {
+pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process: ProcessId, start: Start) {
     record.depth = 0;
-    record.stop = StopReason::TooDeep as u32;
-    let mut caller = [regs.instruction_pointer()];
-    if start == Start::ReturnAddressOnTop && !read::user(regs.stack_pointer(), &mut caller) {
-        record.stop = StopReason::Unreadable as u32;
+    let registers = &mut walk.registers;
+    registers.pc = regs.instruction_pointer();
+    registers.stack_pointer = regs.stack_pointer();
+    registers.frame_pointer = regs.frame_pointer();
+    registers.second = regs.second();
+    registers.frame_pointer_at = 0;
+    registers.second_at = 0;
+    registers.is_return = u64::from(start != Start::Site);
+    let memory = &mut walk.memory;
+    memory.window.forget();
+    memory.returns.start();
+    // SAFETY: plain words, copied at once; the agent replaces the whole value.
+    match unsafe { UNWIND_TABLES.get(process.0) } {
+        Some(table) => memory.table = *table,
+        // The first frame or two need no tables: better than none.
+        None => memory.table = ProcessTable::default(),
+    }
+    memory.tag = cache::tag(process, memory.table.generation);
+    memory.mapping.start = 0;
+    memory.mapping.end = 0;
+    let epoch = memory.table.epoch;
+    mix(walk, u64::from(epoch));
+    if start == Start::Return {
+        push(walk, record, regs.instruction_pointer());
+    } else if start == Start::Entry {
+        let Walk { registers, memory, .. } = walk;
+        if !enter(registers, memory) {
+            record.stop = StopReason::Unreadable as u32;
+            return;
+        }
+        let caller = walk.registers.pc;
+        push(walk, record, caller);
+    }
+    if walk.memory.table.count == 0 {
+        record.stop = StopReason::NoTables as u32;
         return;
     }
-    push(walk, record, caller[0]);
-    walk.frame_pointer = regs.frame_pointer();
-    walk.stack_pointer = regs.stack_pointer();
+    record.stop = StopReason::TooDeep as u32;
+    // `bpf_loop` wants its context on the stack; pointers into map values may be in it.
     let mut context = Context { walk, record };
-    // SAFETY: `step` is given this context and nothing else, and it outlives the call.
+    // SAFETY: `frames` is given this context and nothing else, and it outlives the call.
     unsafe {
-        bpf_loop(MAX_FRAMES as u32, step as *const () as *mut c_void, (&raw mut context).cast(), 0);
+        bpf_loop(
+            MAX_FRAMES as u32 / FRAMES_A_CALL,
+            frames as *const () as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
     }
+}
+
+/// Gives a child the tables of its parent, of whom it is a copy, until the agent gives it its own.
+#[inline(always)]
+pub fn inherit(parent: ProcessId, child: ProcessId) {
+    // SAFETY: plain words, copied at once; the agent replaces the whole value.
+    let Some(table) = (unsafe { UNWIND_TABLES.get(parent.0) }).copied() else { return };
+    let _ = UNWIND_TABLES.insert(child.0, table, u64::from(BPF_NOEXIST));
+}
+
+/// Steps to the caller of a function that has not run yet.
+#[inline(always)]
+fn enter(registers: &mut Registers, memory: &mut Memory) -> bool {
+    let stack_pointer = registers.stack_pointer;
+    let (found, cfa) = match Here::RETURN_ADDRESS {
+        Some(offset) => match memory.stack_word(stack_pointer) {
+            Some(found) => (found, stack_pointer.wrapping_sub(offset as u64)),
+            None => return false,
+        },
+        None => (registers.second, stack_pointer),
+    };
+    let found = memory.returns_to(cfa.wrapping_add(Here::RETURN_PROBE_KEY as u64), found);
+    registers.pc = found & Here::ADDRESS_BITS;
+    registers.stack_pointer = cfa;
+    true
 }
 
 struct Context {
@@ -60,37 +151,53 @@ struct Context {
     record: *mut StackRecord,
 }
 
-/// One frame. Returns 1 at the end of the stack, as `bpf_loop` has it.
-unsafe extern "C" fn step(_: u32, context: *mut Context) -> i64 {
+/// Some frames. Returns 1 at the end of the stack, as `bpf_loop` has it.
+unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
     // SAFETY: `bpf_loop` passes on the context that `unwind` made, whose references are live and not used meanwhile.
     let (walk, record) = unsafe { (&mut *(*context).walk, &mut *(*context).record) };
-    let frame = walk.frame_pointer;
-    if frame == 0 {
-        return stop(record, StopReason::End);
-    }
-    if frame & 7 != 0 || frame < walk.stack_pointer || frame - walk.stack_pointer > FRAME_SPAN {
-        return stop(record, StopReason::NoFramePointer);
-    }
-    let mut saved = [0u64; 2];
-    if !read::user(frame, &mut saved) {
-        return stop(record, StopReason::Unreadable);
-    }
-    let [caller_frame, return_address] = saved;
-    if return_address == 0 {
-        return stop(record, StopReason::End);
-    }
-    walk.stack_pointer = frame + 16;
-    walk.frame_pointer = caller_frame;
-    if !push(walk, record, return_address) {
-        return stop(record, StopReason::TooDeep);
+    let mut count = 0;
+    while count < FRAMES_A_CALL {
+        if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut walk.memory) {
+            record.stop = reason as u32;
+            return 1;
+        }
+        let caller = walk.registers.pc;
+        if !push(walk, record, caller) {
+            // `stop` says so already.
+            return 1;
+        }
+        count += 1;
     }
     0
 }
 
-#[inline(always)]
-fn stop(record: &mut StackRecord, reason: StopReason) -> i64 {
-    record.stop = reason as u32;
-    1
+impl World for Memory {
+    #[inline(always)]
+    fn rule(&mut self, pc: u64) -> Result<Rule, StopReason> {
+        let Some(place) = cache::place(self.tag, pc) else { return Err(StopReason::NoTables) };
+        if let Some(rule) = place.get() {
+            return Ok(rule);
+        }
+        let rule = unwind::rule_at(Maps, &self.table, &mut self.mapping, pc)?;
+        place.put(rule);
+        Ok(rule)
+    }
+
+    #[inline(always)]
+    fn stack_word(&mut self, address: u64) -> Option<u64> {
+        self.window.word(address)
+    }
+
+    #[inline(always)]
+    fn stack_words(&mut self, address: u64) -> Option<[u64; 8]> {
+        let mut words = [0; 8];
+        read::user(address, &mut words).then_some(words)
+    }
+
+    #[inline(always)]
+    fn returns_to(&mut self, key: u64, found: u64) -> u64 {
+        self.returns.original(key, found)
+    }
 }
 
 #[inline(always)]

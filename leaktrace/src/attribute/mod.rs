@@ -73,6 +73,12 @@ impl Attribution {
         table.sort_unstable_by_key(|mapping| mapping.start);
     }
 
+    /// What is known of `process`, sorted by start and without overlaps.
+    #[must_use]
+    pub fn mappings(&self, process: ProcessId) -> &[Mapping] {
+        self.tables.get(&process).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether a return address falls into a known mapping.
     #[must_use]
     pub fn is_known(&self, process: ProcessId, address: u64) -> bool {

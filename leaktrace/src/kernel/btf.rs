@@ -25,7 +25,9 @@ const KIND_UNION: u32 = 5;
 
 #[derive(Debug, Error)]
 pub enum BtfError {
-    #[error("cannot read {KERNEL}: the kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted")]
+    #[error(
+        "cannot read {KERNEL}: the kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted"
+    )]
     Read(#[from] io::Error),
     #[error("{KERNEL} is not what its format says, at byte {0}")]
     Malformed(usize),

@@ -69,12 +69,8 @@ impl Kernel {
     pub fn load(options: Options) -> Result<Self, LoadError> {
         features::check()?;
         let types = btf::Btf::of_kernel()?;
-        let constants: [(&str, u64); 4] = [
-            (config::MIN_SIZE, options.min_size),
-            (config::MAX_SIZE, options.max_size),
-            (config::TASK_PID_OFFSET, u64::from(types.offset_of("task_struct", "pid")?)),
-            (config::TASK_TGID_OFFSET, u64::from(types.offset_of("task_struct", "tgid")?)),
-        ];
+        let mut constants = vec![(config::MIN_SIZE, options.min_size), (config::MAX_SIZE, options.max_size)];
+        constants.extend(kernel_offsets(&types)?);
         let mut loader = EbpfLoader::new();
         for (name, value) in &constants {
             loader.override_global(name, value, true);
@@ -190,6 +186,24 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// Places in the kernel's own structures. Without those of pending return probes (a kernel that names them
+/// otherwise) such probes are not undone, and a stack that meets one is marked as incomplete.
+fn kernel_offsets(types: &btf::Btf) -> Result<Vec<(&'static str, u64)>, btf::BtfError> {
+    let (needed, of_return_probes) = config::KERNEL_OFFSETS.split_at(2);
+    let find = |(name, structure, member): &(&'static str, &str, &str)| {
+        types.offset_of(structure, member).map(|offset| (*name, u64::from(offset)))
+    };
+    let mut offsets = needed.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    match of_return_probes.iter().map(find).collect::<Result<Vec<_>, _>>() {
+        Ok(found) => offsets.extend(found),
+        Err(btf::BtfError::NoSuchMember { .. }) => {
+            offsets.extend(of_return_probes.iter().map(|(name, ..)| (*name, 0)));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(offsets)
 }
 
 /// Numbers from here on are given out by the kernel side, to what execs and to followed children.

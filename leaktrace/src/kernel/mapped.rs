@@ -24,8 +24,8 @@ pub enum Change {
     Mapping { start: u64, end: u64, file_offset: u64, device: (u32, u32), inode: u64, path: PathBuf },
 }
 
-/// Room for some hundred mappings between two drains.
-const RING_BYTES: usize = 1 << 18;
+/// Room for some thousand mappings between two drains.
+const RING_BYTES: usize = 1 << 19;
 
 /// Record numbers and the flag of an exec's comm record,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/perf_event.h>.

@@ -11,5 +11,6 @@ pub mod load;
 pub mod mapped;
 mod seccomp;
 mod tables;
+pub mod unwind_maps;
 
 pub use load::{Kernel, LoadError, Options};

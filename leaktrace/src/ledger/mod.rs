@@ -21,7 +21,7 @@ use leaktrace_common::{
 
 use crate::{
     attribute::{Attribution, BinaryId, Frame, Place},
-    event::{Event, Mappings, ProcessEvent, Snapshot, Stack, Traced},
+    event::{Event, Mapping, Mappings, ProcessEvent, Snapshot, Stack, Traced},
 };
 
 use heap::Heap;
@@ -180,6 +180,12 @@ impl Ledger {
     /// Processes that ended and whose blocks and stacks the kernel side need not keep any longer.
     pub fn settled(&self) -> impl Iterator<Item = ProcessId> {
         self.processes.values().filter(|process| process.settled).map(|process| process.id)
+    }
+
+    /// The executable mappings of a process, sorted and without overlaps.
+    #[must_use]
+    pub fn mappings(&self, process: ProcessId) -> &[Mapping] {
+        self.attribution.mappings(process)
     }
 
     pub fn processes(&self) -> impl Iterator<Item = &Process> {

@@ -8,6 +8,7 @@ mod output;
 mod probes;
 mod session;
 mod spaces;
+mod unwinding;
 mod watch;
 
 use std::{
@@ -20,13 +21,13 @@ use std::{
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, MissedTickBehavior, sleep_until},
+    time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
 
 pub use failure::Failure;
 use launch::Waiting;
 use output::{Output, to_stdout};
-use probes::{Attached, Probes};
+use probes::Probes;
 use session::Session;
 
 use crate::{
@@ -40,8 +41,6 @@ use crate::{
     target::Wanted,
 };
 
-/// How often the rings are read. They hold far more than comes in between, so nothing is woken by an event.
-const TICK: Duration = Duration::from_millis(10);
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -86,7 +85,6 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
 
     let begun = Instant::now();
     let end = plan.duration.map(|duration| begun + duration);
-    let mut ticks = every(TICK, begun);
     let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
     let mut names = Names::default();
     let traced: Result<(), Failure> = loop {
@@ -103,7 +101,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 });
                 if let Err(error) = shown { break Err(error) }
             }
-            _ = ticks.tick() => {
+            () = sleep(session.pace()) => {
                 if let Err(error) = session.listen() { break Err(error) }
                 notice::print(session.notices.drain(..), plan);
                 if !session.is_alive() {
@@ -172,7 +170,7 @@ fn add_targets(session: &mut Session, plan: &Plan) -> Result<Option<Started>, Fa
         Targets::Pids(pids) => {
             for pid in pids {
                 let attached = session.add_running(*pid)?;
-                notice::attached(*pid, &session.comm_of(*pid), &attached, plan);
+                notice::attached(*pid, session.comm_of(*pid), &attached, plan);
             }
             Ok(None)
         }

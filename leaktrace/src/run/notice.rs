@@ -37,6 +37,7 @@ pub(super) fn print(notices: impl Iterator<Item = Notice>, plan: &Plan) {
             Notice::NotFollowed { parent, child } if plan.output.verbose => {
                 eprintln!("pid {parent} forked {child}, which is not traced");
             }
+            Notice::NoTables(why) => eprintln!("  warning: stacks may end early: {why}"),
             Notice::Unseen(why) => eprintln!("  warning: memory may go unseen: {why}"),
             Notice::Exec { pid, comm } if plan.output.verbose => eprintln!("pid {pid} runs {comm} now"),
             Notice::NotFollowed { .. } | Notice::Exec { .. } => {}
@@ -49,10 +50,6 @@ pub(super) fn at_end(session: &Session, plan: &Plan) {
     if session.not_followed > 0 && !plan.output.verbose {
         let children = session.not_followed;
         eprintln!("{children} forked children were not traced; trace them too with --follow");
-    }
-    let lost = session.mappings_lost();
-    if lost > 0 {
-        eprintln!("{lost} mapping events were lost: some addresses may have no name");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     num::NonZeroU32,
     path::Path,
+    time::Duration,
 };
 
 use leaktrace_common::{live::BlockKey, process::{FOLLOW, ProcessId}};
@@ -13,6 +14,7 @@ use super::{
     Failure,
     probes::{Attached, Probes},
     spaces::{Space, Spaces},
+    unwinding::Unwinding,
     watch::Watched,
 };
 use crate::{
@@ -26,6 +28,13 @@ use crate::{
     record::Recorder,
     symbolize::SymbolThread,
 };
+
+/// How often the rings are read. They hold far more than comes in between, so nothing is woken by an event.
+const TICK: Duration = Duration::from_millis(10);
+/// The same while a program starts.
+const STARTING_TICK: Duration = Duration::from_millis(1);
+/// How long after its exec a program is taken to start, in nanoseconds.
+const SETTLING: u64 = 1_000_000_000;
 
 /// A process that is traced now.
 struct Target {
@@ -42,6 +51,8 @@ pub(super) enum Notice {
     /// A child of a traced process that is not traced.
     NotFollowed { parent: u32, child: u32 },
     Exec { pid: u32, comm: String },
+    /// A process's unwind tables could not be kept, and why.
+    NoTables(String),
     /// A function that hands out or takes memory without a probe, and why.
     Unseen(String),
 }
@@ -51,17 +62,26 @@ pub(super) struct Session {
     mapped: MappedEvents,
     spaces: Spaces,
     probes: Probes,
+    unwinding: Unwinding,
     pub(super) ledger: Ledger,
     pub(super) symbols: SymbolThread,
     recorder: Option<Recorder<File>>,
     targets: Vec<Target>,
     follow: bool,
     next_process: u32,
+    /// Running processes whose tracing has not begun yet.
+    prepared: Vec<(ProcessId, Identity)>,
     /// A program that has not begun yet: its first exec is its birth, not its end.
     unborn: HashMap<ProcessId, String>,
     /// Children that had ended before they could be watched.
     gone: Vec<(u32, ProcessId)>,
+    /// Mapping events that were lost and made good for.
+    mappings_lost: u64,
+    /// Processes whose mappings have changed, with their pids.
+    remapped: HashMap<ProcessId, u32>,
     pub(super) notices: Vec<Notice>,
+    /// Until when, on the kernel side's clock, new programs are likely to map libraries.
+    settling: u64,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
     events: Vec<Event>,
@@ -70,16 +90,18 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(
-        kernel: Kernel,
+        mut kernel: Kernel,
         probes: Probes,
         follow: bool,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
         let mapped = MappedEvents::open()
             .map_err(|source| Failure::Io { doing: "listening for mappings (perf_event_open)", source })?;
+        let unwinding = Unwinding::new(&mut kernel)?;
         Ok(Self {
             kernel,
             mapped,
+            unwinding,
             spaces: Spaces::default(),
             probes,
             ledger: Ledger::new(clock::page_size()),
@@ -88,9 +110,13 @@ impl Session {
             targets: Vec::new(),
             follow,
             next_process: 1,
+            prepared: Vec::new(),
             unborn: HashMap::new(),
             gone: Vec::new(),
+            mappings_lost: 0,
+            remapped: HashMap::new(),
             notices: Vec::new(),
+            settling: clock::now() + SETTLING,
             not_followed: 0,
             events: Vec::new(),
             changes: Vec::new(),
@@ -116,10 +142,10 @@ impl Session {
             return Err(Failure::EndedBefore { pid: pid.get() });
         }
         self.spaces.watch(pid.get(), process, &identity.comm, list.clone());
-        let Identity { comm, command, .. } = identity;
-        self.say(Event::Traced(event::Traced { process, pid: pid.get(), comm, command, at: clock::now() }));
         self.say(Event::Mappings(event::Mappings { process, list }));
+        self.update_tables(process, pid.get());
         self.targets.push(Target { pid, process, watched });
+        self.prepared.push((process, identity));
         Ok(attached)
     }
 
@@ -133,7 +159,10 @@ impl Session {
         let watched = watch(pid)?;
         let process = self.number();
         let files: Vec<BinaryId> = files.into_iter().map(|file| self.register(file)).collect();
-        let attached = self.attach_all(pid, command, files)?;
+        let attached = self.attach_all(pid, command, files.clone())?;
+        if let Err(error) = self.unwinding.prepare(&files, &self.probes) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
         self.spaces.watch(pid.get(), process, "", Vec::new());
         self.unborn.insert(process, command.to_owned());
         self.targets.push(Target { pid, process, watched });
@@ -146,6 +175,9 @@ impl Session {
         for target in &self.targets {
             self.kernel.trace(target.pid.get(), target.process, flags)?;
         }
+        for (process, Identity { pid, comm, command, .. }) in std::mem::take(&mut self.prepared) {
+            self.say(Event::Traced(event::Traced { process, pid, comm, command, at: clock::now() }));
+        }
         Ok(())
     }
 
@@ -157,15 +189,20 @@ impl Session {
         self.listen()
     }
 
+    /// When to look again: soon where a program has just started, whose first stacks wait for its tables.
+    pub(super) fn pace(&self) -> Duration {
+        if clock::now() < self.settling { STARTING_TICK } else { TICK }
+    }
+
     /// Whether a process that the user chose, or a child of one, still runs.
     pub(super) fn is_alive(&self) -> bool {
         !self.targets.is_empty()
     }
 
     /// The short name of a process that was added.
-    pub(super) fn comm_of(&self, pid: NonZeroU32) -> String {
-        let known = self.ledger.processes().find(|known| known.pid == pid.get());
-        known.map_or_else(String::new, |known| known.comm.clone())
+    pub(super) fn comm_of(&self, pid: NonZeroU32) -> &str {
+        let known = self.prepared.iter().find(|(_, identity)| identity.pid == pid.get());
+        known.map_or("", |(_, identity)| &identity.comm)
     }
 
     /// Hands over what runtimes wrote about the code they made; before each report, as they write on.
@@ -176,11 +213,6 @@ impl Session {
                 let _ = self.symbols.add_perf_map(target.process, file);
             }
         }
-    }
-
-    /// Mapping events that the kernel had to drop.
-    pub(super) fn mappings_lost(&self) -> u64 {
-        self.mapped.lost
     }
 
     /// Takes in what happened since the last call.
@@ -209,7 +241,10 @@ impl Session {
             self.kernel.untrace(tgid)?;
             self.ended(tgid, process);
         }
-        self.refresh_unattributed();
+        self.refresh_mappings();
+        for (process, pid) in std::mem::take(&mut self.remapped) {
+            self.update_tables(process, pid);
+        }
         self.reap()
     }
 
@@ -229,11 +264,35 @@ impl Session {
     }
 
     fn say(&mut self, event: Event) {
+        if let Event::Mappings(mappings) = &event
+            && let Some(pid) = self.pid_of(mappings.process)
+        {
+            self.remapped.insert(mappings.process, pid);
+        }
         if let Some(recorder) = &mut self.recorder {
             // The recording is for tests; a full disk shows at its end.
             let _ = recorder.event(&event);
         }
         self.ledger.apply(&event);
+    }
+
+    /// The process has mapped something: so must its unwind tables.
+    fn update_tables(&mut self, process: ProcessId, pid: u32) {
+        let mappings = self.ledger.mappings(process);
+        if let Err(error) = self.unwinding.update(process, pid, mappings, &self.probes) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
+    }
+
+    fn drop_tables(&mut self, process: ProcessId) {
+        self.remapped.remove(&process);
+        if let Err(error) = self.unwinding.remove(process) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
+    }
+
+    fn pid_of(&self, process: ProcessId) -> Option<u32> {
+        self.targets.iter().find(|target| target.process == process).map(|target| target.pid.get())
     }
 
     fn number(&mut self) -> ProcessId {
@@ -404,6 +463,8 @@ impl Session {
 
     fn execed(&mut self, event: ProcessEvent) -> Vec<Event> {
         let ProcessEvent::Exec { tgid, before, process, at } = event else { return Vec::new() };
+        self.settling = clock::now() + SETTLING;
+        self.drop_tables(before);
         let born = self.unborn.remove(&before);
         let mut told = Vec::new();
         if born.is_none() {
@@ -422,12 +483,16 @@ impl Session {
         told
     }
 
-    /// Asks /proc again where a stack shows an address that no mapping event told of.
-    fn refresh_unattributed(&mut self) {
-        let unknown: Vec<ProcessId> = self.ledger.unattributed().collect();
-        for process in unknown {
-            let Some(target) = self.targets.iter().find(|target| target.process == process) else { continue };
-            let pid = target.pid.get();
+    /// Asks /proc again: for processes with an address on a stack that no mapping event told of, and for all
+    /// where such events were lost.
+    fn refresh_mappings(&mut self) {
+        let mut stale: Vec<ProcessId> = self.ledger.unattributed().collect();
+        if self.mapped.lost > self.mappings_lost {
+            self.mappings_lost = self.mapped.lost;
+            stale = self.targets.iter().map(|target| target.process).collect();
+        }
+        for process in stale {
+            let Some(pid) = self.pid_of(process) else { continue };
             let Ok(mappings) = Mappings::read(pid) else { continue };
             let executable = mappings.iter().filter(|mapping| mapping.executable);
             let list: Vec<_> =
@@ -460,6 +525,7 @@ impl Session {
 
     fn ended(&mut self, tgid: u32, process: ProcessId) {
         self.say(Event::Process(ProcessEvent::Exit { tgid, process, at: clock::now() }));
+        self.drop_tables(process);
         self.spaces.forget(tgid);
     }
 }
@@ -496,6 +562,8 @@ fn mapping_kind(path: &Path, (major, minor): (u32, u32), inode: u64) -> MappingK
     match name {
         b"[vdso]" => MappingKind::Vdso,
         b"[vsyscall]" => MappingKind::Vsyscall,
+        // The kernel's page for return probes is on no stack that is kept.
+        b"[uprobes]" => MappingKind::Vsyscall,
         _ if inode == 0 || name.starts_with(b"//anon") || name.starts_with(b"[") => {
             MappingKind::Anonymous { name: None }
         }

@@ -1,0 +1,240 @@
+//! Compares the kernel side's stacks with those that the processes find themselves, frame by frame.
+//!
+//! truth [NAME...]: only these cases; LEAKTRACE_SHOW=n prints the first n differences of each.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use leaktrace_common::{
+    counter::Counter,
+    event::StackRecord,
+    process::ProcessId,
+    stack::{MAX_FRAMES, StopReason},
+};
+use tests_unwind::{
+    kernel::Kernel,
+    programs,
+    tracee::{State, Tracee},
+};
+use zerocopy::FromBytes;
+
+struct Case {
+    name: &'static str,
+    command: Vec<String>,
+    every: u32,
+    /// The process's own unwinder ends at code without tables (JIT), where ours goes on.
+    ours_may_be_longer: bool,
+}
+
+#[derive(Default)]
+struct Outcome {
+    stacks: u64,
+    frames: u64,
+    equal: u64,
+    /// Equal as far as the process's own went.
+    longer: u64,
+    deepest: usize,
+    stops: BTreeMap<String, u64>,
+    shown: usize,
+}
+
+const STARTS: [&str; 3] = ["return", "entry", "site"];
+
+fn main() -> Result<ExitCode> {
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let preload = programs::build("preload.c", &["-shared", "-fPIC"])?;
+    let mut kernel = Kernel::load(&programs::object()?)?;
+    for (program, symbol) in [
+        ("truth_entry", "leaktrace_truth"),
+        ("truth_site", "leaktrace_truth_site"),
+        ("truth_return", "leaktrace_truth"),
+    ] {
+        kernel.attach(program, symbol, &preload)?;
+        println!("{program}: {} instructions verified", kernel.verify(program)?.unwrap_or(0));
+    }
+    let mut failed = false;
+    let mut total = 0;
+    for (number, case) in cases()?.into_iter().enumerate() {
+        if !only.is_empty() && !only.iter().any(|name| name == case.name) {
+            continue;
+        }
+        let outcome = run(&mut kernel, &case, &preload, ProcessId(number as u32 + 1))?;
+        let right = outcome.equal + outcome.longer;
+        println!(
+            "{:12} {:8} stacks {:9} frames, deepest {:3}: {:8.4} % right ({} longer than the truth) {:?}",
+            case.name,
+            outcome.stacks,
+            outcome.frames,
+            outcome.deepest,
+            right as f64 * 100.0 / outcome.stacks.max(1) as f64,
+            outcome.longer,
+            outcome.stops,
+        );
+        failed |= right != outcome.stacks || outcome.stacks == 0;
+        total += outcome.stacks;
+    }
+    let (size, used) = kernel.tables.memory();
+    println!(
+        "{total} stacks; lost to a full ring: {}, to busy scratch space: {}; arena {} KiB, {} KiB used",
+        kernel.counter(Counter::RingFull)?,
+        kernel.counter(Counter::ScratchBusy)?,
+        size / 1024,
+        used / 1024
+    );
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let path = |path: PathBuf| path.display().to_string();
+    let case = |name, every, command: &[&str]| Case {
+        name,
+        command: command.iter().map(ToString::to_string).collect(),
+        every,
+        ours_may_be_longer: false,
+    };
+    let frames = path(programs::build("frames.c", &[])?);
+    let objects = path(programs::build("objects.cpp", &[])?);
+    let collections = path(programs::build("collections.rs", &[])?);
+    // Not the shims that some machines have in front of them.
+    let python = said(&["python3", "-c", "import sys; print(sys.executable)"])?;
+    let mut cases = vec![
+        case("c", 1, &[&frames, "8000"]),
+        case("c-threads", 4, &[&frames, "3000", "16"]),
+        case("c++", 4, &[&objects, "4"]),
+        case("rust", 2, &[&collections, "60"]),
+        case("python3", 4, &[&python, &programs::script("work.py")]),
+        case("perl", 2, &["perl", &programs::script("work.pl")]),
+        case("git", 1, &["git", "-C", env!("CARGO_MANIFEST_DIR"), "log", "--stat", "--oneline"]),
+        case(
+            "clang",
+            40,
+            &["clang", "-x", "c++", "-O1", "-c", &programs::script("objects.cpp"), "-o", "/dev/null"],
+        ),
+    ];
+    let mut node = case("node", 20, &["node", &programs::script("work.js")]);
+    node.ours_may_be_longer = true;
+    cases.push(node);
+    cases.retain(|case| {
+        let found = said(&["sh", "-c", &format!("command -v {}", case.command[0])]).is_ok();
+        if !found {
+            println!("{:12} skipped: there is no {} here", case.name, case.command[0]);
+        }
+        found
+    });
+    Ok(cases)
+}
+
+fn said(command: &[&str]) -> Result<String> {
+    let output = Command::new(command[0]).args(&command[1..]).output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn run(kernel: &mut Kernel, case: &Case, preload: &Path, id: ProcessId) -> Result<Outcome> {
+    let tracee = Tracee::start(
+        Command::new(&case.command[0])
+            .args(&case.command[1..])
+            .env("LD_PRELOAD", preload)
+            .env("LEAKTRACE_TRUTH", "1")
+            .env("LEAKTRACE_EVERY", case.every.to_string())
+            .stdout(Stdio::null()),
+        id,
+    )?;
+    let show = std::env::var("LEAKTRACE_SHOW").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut outcome = Outcome::default();
+    // Ours, waiting for its truth.
+    let mut waiting: HashMap<(u64, u32), StackRecord> = HashMap::new();
+    let mut ended = None;
+    loop {
+        let mut got = 0;
+        while let Some(item) = kernel.events.next() {
+            got += 1;
+            let Ok(record) = StackRecord::read_from_bytes(&item) else {
+                bail!("record of {} bytes", item.len())
+            };
+            // Left over from a case before that was cut short.
+            if record.process != id.0 {
+                continue;
+            }
+            let key = (record.id, record.hook);
+            if record.stop != 0 {
+                waiting.insert(key, record);
+            } else if let Some(ours) = waiting.remove(&key) {
+                judge(case, &mut outcome, &ours, &record, tracee.child.id(), show);
+            }
+        }
+        if got > 0 {
+            continue;
+        }
+        if let Some(status) = ended {
+            if status != 0 {
+                println!("{:12} ended with status {status:#x}", case.name);
+            }
+            break;
+        }
+        match tracee.poll()? {
+            State::Running => thread::sleep(Duration::from_micros(200)),
+            State::Stopped => tracee.update_and_continue(kernel).context(case.name)?,
+            State::Ended { status } => ended = Some(status),
+        }
+    }
+    kernel.tables.remove(id, tracee.now())?;
+    Ok(outcome)
+}
+
+fn judge(case: &Case, outcome: &mut Outcome, ours: &StackRecord, truth: &StackRecord, pid: u32, show: usize) {
+    // The first frame is within the preloaded malloc, at another place in each.
+    let [ours_frames, true_frames] = [ours, truth]
+        .map(|record| record.frames[..(record.depth as usize).min(MAX_FRAMES)].get(1..).unwrap_or(&[]));
+    // The truth's record says its full length in place of the tgid.
+    let true_depth = truth.tgid as usize;
+    let is_cut = true_depth > MAX_FRAMES && ours.depth as usize == MAX_FRAMES;
+    let common = ours_frames.iter().zip(true_frames).take_while(|(a, b)| a == b).count();
+    let stop = StopReason::try_from(ours.stop);
+    outcome.stacks += 1;
+    outcome.frames += true_frames.len() as u64;
+    outcome.deepest = outcome.deepest.max(true_depth);
+    *outcome
+        .stops
+        .entry(stop.map_or_else(|number| number.to_string(), |stop| format!("{stop:?}")))
+        .or_default() += 1;
+    let is_equal = common == true_frames.len() && common == ours_frames.len() && {
+        // Equal frames with a wrong reason are wrong too.
+        stop == Ok(if is_cut { StopReason::TooDeep } else { StopReason::End }) || true_depth == MAX_FRAMES
+    };
+    if is_equal {
+        outcome.equal += 1;
+    } else if case.ours_may_be_longer && common == true_frames.len() && common > 0 {
+        outcome.longer += 1;
+    } else if outcome.shown < show {
+        outcome.shown += 1;
+        println!(
+            "-- {} {}: ours {} frames ({stop:?}), truth {true_depth}, equal {common}",
+            case.name,
+            STARTS.get(ours.hook as usize).unwrap_or(&"?"),
+            ours.depth
+        );
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        for index in common.saturating_sub(1)..(common + 3).min(ours_frames.len().max(true_frames.len())) {
+            let [ours, truth] = [ours_frames, true_frames].map(|frames| frames.get(index).copied());
+            println!("   {index}: {ours:x?} {truth:x?} {}", where_is(&maps, ours.or(truth)).unwrap_or("?"));
+        }
+    }
+}
+
+fn where_is(maps: &str, address: Option<u64>) -> Option<&str> {
+    let address = address?;
+    maps.lines().find(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let hex = |text| u64::from_str_radix(text, 16).unwrap_or(0);
+        range.is_some_and(|(start, end)| hex(start) <= address && address < hex(end))
+    })
+}

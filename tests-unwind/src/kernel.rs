@@ -1,0 +1,172 @@
+//! The kernel side loaded with its test programs.
+
+#![allow(
+    unsafe_code,
+    reason = "records go to maps as plain bytes, and chunks of the arena are mapped memory"
+)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeScope},
+    },
+};
+use leaktrace::{
+    kernel::btf::Btf,
+    unwind::{
+        arena::Chunks,
+        tables::{Processes, Tables},
+    },
+};
+use leaktrace_common::{
+    config::{self, KERNEL_OFFSETS},
+    counter::{COUNTERS, Counter},
+    process::{ProcessEntry, ProcessId},
+    unwind::{CHUNK_WORDS, ProcessTable},
+};
+use memmap2::MmapMut;
+
+/// A value that goes to a map byte by byte.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+
+// SAFETY: only records of leaktrace-common are wrapped, which have no padding and no pointers.
+unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
+
+/// The map `ARENA`.
+pub struct Arena {
+    chunks: ArrayOfMaps<MapData>,
+    count: u32,
+}
+
+/// A chunk's memory. The map lives as long as the outer one refers to it and the memory as long as the mapping.
+pub struct Chunk(MmapMut);
+
+impl AsMut<[u32]> for Chunk {
+    fn as_mut(&mut self) -> &mut [u32] {
+        let words = self.0.as_mut_ptr().cast();
+        // SAFETY: the mapping is `CHUNK_WORDS` words long, aligned to a page, and only written through this borrow;
+        // the kernel side only reads it.
+        unsafe { std::slice::from_raw_parts_mut(words, CHUNK_WORDS) }
+    }
+}
+
+impl Chunks for Arena {
+    type Chunk = Chunk;
+
+    fn grow(&mut self) -> io::Result<Chunk> {
+        const ARRAY: u32 = 2;
+        const MMAPABLE: u32 = 1 << 10;
+        let parameters = aya_obj::Map::new_from_params(ARRAY, 4, CHUNK_WORDS as u32 * 4, 1, MMAPABLE);
+        let inner = MapData::create(parameters, "unwind_chunk", None).map_err(io::Error::other)?;
+        self.chunks.set(self.count, &inner, 0).map_err(io::Error::other)?;
+        self.count += 1;
+        let fd = inner.fd().as_fd().as_raw_fd();
+        // SAFETY: a map's memory does not shrink, and nobody else in this process maps it.
+        let mapped = unsafe { memmap2::MmapOptions::new().len(CHUNK_WORDS * 4).map_mut(fd)? };
+        Ok(Chunk(mapped))
+    }
+}
+
+/// The map `UNWIND_TABLES`.
+pub struct Entries(HashMap<MapData, u32, Plain<ProcessTable>>);
+
+impl Processes for Entries {
+    fn publish(&mut self, process: ProcessId, table: ProcessTable) -> io::Result<()> {
+        self.0.insert(process.0, Plain(table), 0).map_err(io::Error::other)
+    }
+
+    fn withdraw(&mut self, process: ProcessId) -> io::Result<()> {
+        // That it is not there is no error.
+        let _ = self.0.remove(&process.0);
+        Ok(())
+    }
+}
+
+/// Everything loaded, nothing attached.
+pub struct Kernel {
+    ebpf: Ebpf,
+    traced: HashMap<MapData, u32, Plain<ProcessEntry>>,
+    pub tables: Tables<Arena, Entries>,
+    pub events: RingBuf<MapData>,
+}
+
+/// Bytes of the ring in these tests, which send whole stacks all the time.
+const RING: u32 = 64 << 20;
+
+impl Kernel {
+    /// Loads the object at `path`, which has to be built with the feature `truth`.
+    pub fn load(path: &Path) -> Result<Self> {
+        let btf = Btf::of_kernel()?;
+        let offsets: Vec<(&str, u64)> = KERNEL_OFFSETS
+            .iter()
+            .map(|(name, structure, member)| Ok((*name, u64::from(btf.offset_of(structure, member)?))))
+            .collect::<Result<_>>()?;
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &offsets {
+            loader.override_global(name, value, true);
+        }
+        loader.override_global(config::MIN_SIZE, &0u64, true);
+        loader.override_global(config::MAX_SIZE, &u64::MAX, true);
+        loader.map_max_entries("EVENTS", RING);
+        let mut ebpf = loader.load_file(path).with_context(|| format!("loading {}", path.display()))?;
+        let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let chunks = ArrayOfMaps::try_from(take("ARENA")?)?;
+        let entries = HashMap::try_from(take("UNWIND_TABLES")?)?;
+        let traced = HashMap::try_from(take("PROCESSES")?)?;
+        let events = RingBuf::try_from(take("EVENTS")?)?;
+        let tables = Tables::new(Arena { chunks, count: 0 }, Entries(entries));
+        Ok(Self { ebpf, traced, tables, events })
+    }
+
+    /// Loads a program and returns how many instructions the verifier followed.
+    pub fn verify(&mut self, program: &str) -> Result<Option<u32>> {
+        Ok(self.program(program)?.info()?.verified_instruction_count())
+    }
+
+    /// Attaches a program to a symbol of a file, in all processes.
+    pub fn attach(&mut self, program: &str, symbol: &str, file: &Path) -> Result<()> {
+        let location = UProbeAttachLocation::Symbol(symbol);
+        self.program(program)?
+            .attach(location, file, UProbeScope::AllProcesses)
+            .with_context(|| format!("attaching {program} to {symbol} of {}", file.display()))?;
+        Ok(())
+    }
+
+    /// Removes all probes of a program.
+    pub fn detach(&mut self, program: &str) -> Result<()> {
+        self.program(program)?.unload()?;
+        Ok(())
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut UProbe> {
+        let program: &mut UProbe =
+            self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        if program.fd().is_err() {
+            program.load().with_context(|| format!("loading {name}"))?;
+        }
+        Ok(program)
+    }
+
+    /// Traces a process under this id.
+    pub fn trace(&mut self, tgid: u32, id: ProcessId) -> Result<()> {
+        Ok(self.traced.insert(tgid, Plain(ProcessEntry { id, flags: 0 }), 0)?)
+    }
+
+    /// A counter, over all CPUs.
+    pub fn counter(&self, counter: Counter) -> Result<u64> {
+        let map = self.ebpf.map("COUNTERS").context("no map COUNTERS")?;
+        let counters: PerCpuArray<_, [u64; COUNTERS]> = PerCpuArray::try_from(map)?;
+        Ok(counters.get(&0, 0)?.iter().map(|of_cpu| of_cpu[counter as usize]).sum())
+    }
+}
