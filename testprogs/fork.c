@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 
 static struct truth parents = {.site = "parent_leak"};
-static struct truth childs = {.site = "child_leak"};
+static struct truth children = {.site = "child_leak"};
 
 SITE static void *parent_leak(size_t size) { return keep(malloc(size)); }
 SITE static void *child_leak(size_t size) { return keep(malloc(size)); }
@@ -30,9 +30,9 @@ int main(void) {
     freed(&parents, 100);
     tell(&parents);
     /* Counted here for the child, whose memory is not ours. */
-    for (int i = 0; i < 8; i++) allocated(&childs, 333);
-    freed(&childs, 333);
+    for (int i = 0; i < 8; i++) allocated(&children, 333);
+    freed(&children, 333);
     say("{\"child\":%d}\n", (int)child);
-    tell(&childs);
+    tell(&children);
     done();
 }

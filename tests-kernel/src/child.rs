@@ -1,7 +1,7 @@
 //! A process that is ended when its value goes, and its lines as they come.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -68,12 +68,22 @@ pub struct Process {
 
 impl Process {
     pub fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut tries = 0;
+        let mut child = loop {
+            match command.spawn() {
+                // A file that was just written: a process that another test forked meanwhile has it open for
+                // writing until its own exec.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && tries < 100 => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(10));
+                }
+                spawned => {
+                    break spawned
+                        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+                }
+            }
+        };
         let stdout = Lines::of(child.stdout.take().context("no stdout")?);
         let stderr = Lines::of(child.stderr.take().context("no stderr")?);
         Ok(Self { stdin: child.stdin.take(), stdout, stderr, child })

@@ -28,7 +28,15 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
         eprintln!("skipped: clippy of leaktrace-ebpf, it needs `rustup component add rust-src`");
     }
     // The database of advisories is left out: a closed network cannot fetch it.
-    step(plain("cargo", checkout).args(["deny", "--workspace", "check", "bans", "licenses", "sources"]));
+    step(plain("cargo", checkout).args([
+        "deny",
+        "--workspace",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]));
     step(plain("typos", checkout).args(["--config", "typos.toml"]));
 
     if !failed.is_empty() {
@@ -42,7 +50,7 @@ fn in_ebpf(checkout: &Checkout) -> Command {
     cargo
         .current_dir(checkout.path("leaktrace-ebpf"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", checkout.path("target/bpf"));
+        .env("CARGO_TARGET_DIR", checkout.path("target/bpf-lint"));
     cargo
 }
 
