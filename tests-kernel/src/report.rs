@@ -82,7 +82,13 @@ impl Report {
         sum(self.stacks_at(site))
     }
 
-    /// The same of one process.
+    /// What this function of the allocator handed out, to whomever.
+    #[must_use]
+    pub fn by(&self, allocator: &str) -> Sums {
+        sum(self.stacks.iter().filter(|stack| stack.function.as_deref() == Some(allocator)))
+    }
+
+    /// The same as [`Self::at`] of one process.
     #[must_use]
     pub fn at_in(&self, site: &str, pid: u32) -> Sums {
         sum(self.stacks_at(site).filter(|stack| stack.pid == pid))

@@ -9,6 +9,8 @@ use crate::report::{Report, Sums};
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub sites: Vec<(String, Sums)>,
+    /// By the allocator's function, for what no site can be told of.
+    pub allocators: Vec<(String, Sums)>,
     pub counters: Vec<(String, u64)>,
     pub other: Vec<serde_json::Value>,
 }
@@ -18,6 +20,11 @@ pub struct Truth {
 enum Line {
     Site {
         site: String,
+        #[serde(flatten)]
+        sums: Sums,
+    },
+    Allocator {
+        allocator: String,
         #[serde(flatten)]
         sums: Sums,
     },
@@ -32,6 +39,7 @@ impl Truth {
     pub(crate) fn read(&mut self, line: &str) -> Result<()> {
         match serde_json::from_str(line).with_context(|| format!("not a line of truth: {line}"))? {
             Line::Site { site, sums } => self.sites.push((site, sums)),
+            Line::Allocator { allocator, sums } => self.allocators.push((allocator, sums)),
             Line::Counter { counter, value } => self.counters.push((counter, value)),
             Line::Other(value) => self.other.push(value),
         }
@@ -58,6 +66,12 @@ pub fn assert_exact(report: &Report, truth: &Truth) {
             differs.push(format!("{site}:\n  is       {told:?}\n  reported {found:?}"));
         }
     }
+    for (allocator, told) in &truth.allocators {
+        let found = report.by(allocator);
+        if found != *told {
+            differs.push(format!("all of {allocator}:\n  is       {told:?}\n  reported {found:?}"));
+        }
+    }
     for (counter, told) in &truth.counters {
         let found = report.counter(counter);
         if found != *told {
@@ -69,8 +83,10 @@ pub fn assert_exact(report: &Report, truth: &Truth) {
     }
     assert!(
         differs.is_empty(),
-        "the report differs from the truth:\n{}\n\nreported sites:\n{}",
+        "the report differs from the truth:\n{}\n\nreported: {:?}\n{:?}\n{}",
         differs.join("\n"),
+        report.totals,
+        report.coverage,
         report.overview()
     );
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     let mut counts = Counts::default();
     counts.check("the BPF object matches its sources", bpf::check(checkout));
     counts.check("the laws of the layers", layers::run(checkout));
-    counts += tests(plain("cargo", checkout).arg("test"))?;
+    counts += tests(plain("cargo", checkout).args(["test", "--no-fail-fast"]))?;
 
     let mut kernel = plain("cargo", checkout);
     kernel.args(["test", "--package", "tests-kernel", "--no-fail-fast", "--"]);
