@@ -36,13 +36,19 @@ pub fn tag(process: ProcessId, generation: u32) -> u64 {
     (u64::from(process.0) << 32 | u64::from(generation)).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
+/// The one value of the map.
 #[inline(always)]
-pub fn place(process: u64, pc: u64) -> Option<Place> {
-    let cache = RULE_CACHE.get_ptr_mut(0)?;
+pub fn all() -> Option<*mut RuleCache> {
+    RULE_CACHE.get_ptr_mut(0)
+}
+
+/// Where in `cache`, which is what [`all`] returned, the rule of `pc` would be.
+#[inline(always)]
+pub fn place(cache: *mut RuleCache, process: u64, pc: u64) -> Place {
     let tag = pc.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ process;
     let index = (tag >> (64 - BITS)) as usize & ((1 << BITS) - 1);
     // SAFETY: the index is below the array's length, and the map's value lives as long as the program runs.
-    Some(Place { tag, entry: unsafe { &raw mut (*cache).0[index] } })
+    Place { tag, entry: unsafe { &raw mut (*cache).0[index] } }
 }
 
 impl Place {

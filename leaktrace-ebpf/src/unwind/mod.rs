@@ -108,8 +108,9 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
         return;
     }
     record.stop = StopReason::TooDeep as u32;
+    let Some(cache) = cache::all() else { return };
     // `bpf_loop` wants its context on the stack; pointers into map values may be in it.
-    let mut context = Context { walk, record };
+    let mut context = Context { walk, record, cache };
     // SAFETY: `frames` is given this context and nothing else, and it outlives the call.
     unsafe {
         bpf_loop(
@@ -134,13 +135,13 @@ pub fn inherit(parent: ProcessId, child: ProcessId) {
 fn enter(registers: &mut Registers, memory: &mut Memory) -> bool {
     let stack_pointer = registers.stack_pointer;
     let (found, cfa) = match Here::RETURN_ADDRESS {
-        Some(offset) => match memory.stack_word(stack_pointer) {
+        Some(offset) => match memory.window.word(stack_pointer) {
             Some(found) => (found, stack_pointer.wrapping_sub(offset as u64)),
             None => return false,
         },
         None => (registers.second, stack_pointer),
     };
-    let found = memory.returns_to(cfa.wrapping_add(Here::RETURN_PROBE_KEY as u64), found);
+    let found = memory.returns.original(cfa.wrapping_add(Here::RETURN_PROBE_KEY as u64), found);
     registers.pc = found & Here::ADDRESS_BITS;
     registers.stack_pointer = cfa;
     true
@@ -149,15 +150,23 @@ fn enter(registers: &mut Registers, memory: &mut Memory) -> bool {
 struct Context {
     walk: *mut Walk,
     record: *mut StackRecord,
+    cache: *mut RuleCache,
+}
+
+/// What a step sees.
+struct Kernel<'a> {
+    memory: &'a mut Memory,
+    cache: *mut RuleCache,
 }
 
 /// Some frames. Returns 1 at the end of the stack, as `bpf_loop` has it.
 unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
     // SAFETY: `bpf_loop` passes on the context that `unwind` made, whose references are live and not used meanwhile.
-    let (walk, record) = unsafe { (&mut *(*context).walk, &mut *(*context).record) };
+    let (walk, record, cache) = unsafe { (&mut *(*context).walk, &mut *(*context).record, (*context).cache) };
     let mut count = 0;
     while count < FRAMES_A_CALL {
-        if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut walk.memory) {
+        let mut kernel = Kernel { memory: &mut walk.memory, cache };
+        if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut kernel) {
             record.stop = reason as u32;
             return 1;
         }
@@ -171,21 +180,21 @@ unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
     0
 }
 
-impl World for Memory {
+impl World for Kernel<'_> {
     #[inline(always)]
     fn rule(&mut self, pc: u64) -> Result<Rule, StopReason> {
-        let Some(place) = cache::place(self.tag, pc) else { return Err(StopReason::NoTables) };
+        let place = cache::place(self.cache, self.memory.tag, pc);
         if let Some(rule) = place.get() {
             return Ok(rule);
         }
-        let rule = unwind::rule_at(Maps, &self.table, &mut self.mapping, pc)?;
+        let rule = unwind::rule_at(Maps, &self.memory.table, &mut self.memory.mapping, pc)?;
         place.put(rule);
         Ok(rule)
     }
 
     #[inline(always)]
     fn stack_word(&mut self, address: u64) -> Option<u64> {
-        self.window.word(address)
+        self.memory.window.word(address)
     }
 
     #[inline(always)]
@@ -196,7 +205,7 @@ impl World for Memory {
 
     #[inline(always)]
     fn returns_to(&mut self, key: u64, found: u64) -> u64 {
-        self.returns.original(key, found)
+        self.memory.returns.original(key, found)
     }
 }
 

@@ -1,11 +1,16 @@
-//! The part of the stack that was read last. One read of 4 KiB costs as much as four of 8 bytes.
+//! The part of the stack that was read last. One read of some KiB costs as much as four of 8 bytes.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
-/// Bytes read at once. A power of two: offsets are masked with it for the verifier.
-const SIZE: u64 = 4096;
+/// Reads end where a page ends: the stack may end there too, and running into what is not mapped costs a fault.
+const PAGE: u64 = 4096;
+/// Less than this up to the end of the page is read together with the next one. Above a stack there is always
+/// some: the environment, or a thread's control block.
+const LEAST: u64 = 2048;
+/// A power of two above the longest read: offsets are masked with it for the verifier.
+const SIZE: u64 = 8192;
 
 #[repr(C)]
 pub struct Window {
@@ -40,24 +45,29 @@ impl Window {
     }
 }
 
-/// Reads the window from `address` on; 0 if there is at least a word. A function of its own: there are many
+/// Reads the window from `address` on, a multiple of 8; 0 if there is at least a word. A function of its own: there are many
 /// callers and the verifier would follow each copy.
 #[inline(never)]
 fn refill(window: &mut Window, address: u64) -> u64 {
     window.base = address;
-    window.length = SIZE;
-    let into = window.words.as_mut_ptr().cast();
-    // SAFETY: the helper writes at most `SIZE` bytes, as many as the window has.
-    if unsafe { bpf_probe_read_user(into, SIZE as u32, address as *const c_void) } == 0 {
+    let to_page_end = (PAGE - (address & (PAGE - 1))) & (SIZE - 8);
+    if to_page_end < LEAST {
+        window.length = to_page_end + PAGE;
+        if read(window, address, to_page_end + PAGE) {
+            return 0;
+        }
+    }
+    window.length = to_page_end;
+    if read(window, address, to_page_end) {
         return 0;
     }
-    // The stack ends before: up to the end of this page, then.
-    let rest = (SIZE - (address & (SIZE - 1))) & (SIZE - 8);
-    window.length = rest;
-    // SAFETY: `rest` is less than `SIZE`.
-    if rest == 0 || unsafe { bpf_probe_read_user(into, rest as u32, address as *const c_void) } != 0 {
-        window.length = 0;
-        return 1;
-    }
-    0
+    window.length = 0;
+    1
+}
+
+#[inline(always)]
+fn read(window: &mut Window, address: u64, length: u64) -> bool {
+    let into = window.words.as_mut_ptr().cast();
+    // SAFETY: the helper writes `length` bytes, of which there are at most a page and `LEAST`, less than the window has.
+    unsafe { bpf_probe_read_user(into, length as u32, address as *const c_void) == 0 }
 }
