@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, path::Path};
 
 use aya::programs::{
     ProgramError, UProbe,
-    uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
+    uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
 };
 use thiserror::Error;
 
@@ -53,14 +53,12 @@ pub struct Place<'a> {
     pub pid: Option<NonZeroU32>,
 }
 
-/// An attached probe; it goes when the [`Kernel`] does, or by [`Kernel::detach`].
-#[derive(Debug)]
-pub struct Probe {
-    program: Program,
-    link: UProbeLinkId,
-}
+/// An attached probe; it goes when this is dropped. The kernel takes some 100 ms for each, one after another,
+/// whoever asks: it waits until no thread can be in it any more.
+#[must_use = "the probe is removed at once unless this is kept"]
+pub struct Probe(#[expect(dead_code, reason = "held for its drop")] UProbeLink);
 
-/// Why a probe could not be placed or removed.
+/// Why a probe could not be placed.
 #[derive(Debug, Error)]
 pub enum AttachError {
     #[error(transparent)]
@@ -69,8 +67,6 @@ pub enum AttachError {
     Refused { file: String, offset: u64, source: ProgramError },
     #[error("the trial of a return probe under a seccomp filter could not be made")]
     Trial(#[source] std::io::Error),
-    #[error("a probe could not be removed; it goes when leaktrace ends")]
-    Detach(#[source] ProgramError),
 }
 
 impl AttachError {
@@ -92,17 +88,11 @@ impl Kernel {
         };
         let scope = pid.map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
         let uprobe: &mut UProbe = self.program(program.name())?;
-        let link = uprobe.attach(point, file, scope).map_err(|source| AttachError::Refused {
+        let link = uprobe.attach(point, file, scope).and_then(|id| uprobe.take_link(id));
+        link.map(Probe).map_err(|source| AttachError::Refused {
             file: file.display().to_string(),
             offset,
             source,
-        })?;
-        Ok(Probe { program, link })
-    }
-
-    /// Removes one probe.
-    pub fn detach(&mut self, probe: Probe) -> Result<(), AttachError> {
-        let uprobe: &mut UProbe = self.program(probe.program.name())?;
-        uprobe.detach(probe.link).map_err(AttachError::Detach)
+        })
     }
 }

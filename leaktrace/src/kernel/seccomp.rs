@@ -58,7 +58,7 @@ impl Kernel {
         let mut status = 0;
         // SAFETY: waits for our own child and writes to `status`.
         let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        self.detach(attached?)?;
+        drop(attached?);
         told.map_err(trial)?;
         if waited != child {
             return Err(trial(io::Error::last_os_error()));

@@ -11,7 +11,7 @@ use crate::{
     event::BinaryId,
     kernel::{
         Kernel,
-        attach::{AttachError, Place, Program},
+        attach::{AttachError, Place, Probe, Program},
     },
     probe_site::Returns,
     process::OpenBinary,
@@ -55,6 +55,8 @@ pub(super) struct Probes {
     /// One attachment for every process that maps the file, or one a process.
     everyone: bool,
     at_entry: bool,
+    /// They go when this does.
+    placed: Vec<Probe>,
     binaries: Vec<KnownBinary>,
     by_inode: HashMap<(u64, u64), BinaryId>,
     hooks: u16,
@@ -67,8 +69,8 @@ impl Probes {
         everyone: bool,
         at_entry: bool,
     ) -> Self {
-        let (binaries, by_inode) = (Vec::new(), HashMap::new());
-        Self { wanted, only, everyone, at_entry, binaries, by_inode, hooks: 0 }
+        let (placed, binaries, by_inode) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { wanted, only, everyone, at_entry, placed, binaries, by_inode, hooks: 0 }
     }
 
     /// The file's id, and whether it was not known before.
@@ -166,7 +168,7 @@ impl Probes {
                     cookie.pushed_words = 0;
                 }
                 let place = Place { program, file: &path, offset, cookie: cookie.pack(), pid: scope };
-                kernel.attach(&place).map_err(|error| failed(error, pid))?;
+                self.placed.push(kernel.attach(&place).map_err(|error| failed(error, pid))?);
                 attached.probes += 1;
                 attached.slow += usize::from(!cheap);
             }
