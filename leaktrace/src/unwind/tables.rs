@@ -173,6 +173,12 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
         }
     }
 
+    /// Where the tables are.
+    #[must_use]
+    pub const fn arena(&self) -> &Arena<C> {
+        &self.arena
+    }
+
     /// Bytes of the arena, and how many of them are in use.
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
