@@ -83,8 +83,11 @@ impl<C: Chunks> Arena<C> {
             None if self.chunks.len() == ARENA_CHUNKS => return Err(ArenaError::Full),
             None => {
                 let memory = self.source.grow()?;
-                let free = vec![words..CHUNK_WORDS as u32];
-                self.chunks.push(Space { memory, free });
+                let mut space = Space { memory, free: Vec::new() };
+                if words < CHUNK_WORDS as u32 {
+                    space.put_back(words..CHUNK_WORDS as u32);
+                }
+                self.chunks.push(space);
                 (0, self.chunks.len() as u32 - 1)
             }
         };

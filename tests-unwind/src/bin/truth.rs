@@ -50,6 +50,10 @@ fn main() -> Result<ExitCode> {
     let only: Vec<String> = std::env::args().skip(1).collect();
     let preload = programs::build("preload.c", &["-shared", "-fPIC"])?;
     let mut kernel = Kernel::load(&programs::object()?)?;
+    for program in ["call_enter", "call_return", "free_enter", "process_exec", "process_fork", "process_exit"]
+    {
+        println!("{program}: {} instructions verified", kernel.verify(program)?.unwrap_or(0));
+    }
     for (program, symbol) in [
         ("truth_entry", "leaktrace_truth"),
         ("truth_site", "leaktrace_truth_site"),
@@ -169,6 +173,14 @@ fn cases() -> Result<Vec<Case>> {
     let collections = path(programs::build("collections.rs", &[])?);
     // Not the shims that some machines have in front of them.
     let python = said(&["python3", "-c", "import sys; print(sys.executable)"])?;
+    let reload = path(programs::build("reload.c", &[])?);
+    let plugins = ["-DSIZE=16", "-DSIZE=200", "-DSIZE=1000"].map(|size| {
+        programs::build_as("plugin.c", &format!("plugin{size}"), &["-shared", "-fPIC", size]).map(path)
+    });
+    let [small, middle, large] = plugins;
+    let (small, middle, large) = (small?, middle?, large?);
+    // A minute in CI, see .ci/run; shorter by hand.
+    let seconds = std::env::var("LEAKTRACE_SECONDS").unwrap_or_else(|_| "10".into());
     let mut cases = vec![
         case("c", 1, &[&frames, "8000"]),
         case("c-threads", 4, &[&frames, "3000", "16"]),

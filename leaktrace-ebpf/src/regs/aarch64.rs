@@ -1,0 +1,45 @@
+//! Procedure call standard for the Arm 64-bit architecture. It compiles; it has not run yet.
+
+pub use aya_ebpf::bindings::user_pt_regs as Raw;
+pub use leaktrace_common::unwind::Aarch64 as Here;
+
+/// A call leaves the return address in a register.
+pub const RETURN_SLOT: u64 = 0;
+
+#[inline(always)]
+pub fn argument(regs: &Raw, index: u8) -> u64 {
+    match index {
+        0 => regs.regs[0],
+        1 => regs.regs[1],
+        2 => regs.regs[2],
+        3 => regs.regs[3],
+        4 => regs.regs[4],
+        _ => regs.regs[5],
+    }
+}
+
+#[inline(always)]
+pub fn returned(regs: &Raw) -> u64 {
+    regs.regs[0]
+}
+
+#[inline(always)]
+pub fn stack_pointer(regs: &Raw) -> u64 {
+    regs.sp
+}
+
+#[inline(always)]
+pub fn frame_pointer(regs: &Raw) -> u64 {
+    regs.regs[29]
+}
+
+/// The link register.
+#[inline(always)]
+pub fn second(regs: &Raw) -> u64 {
+    regs.regs[30]
+}
+
+#[inline(always)]
+pub fn instruction_pointer(regs: &Raw) -> u64 {
+    regs.pc
+}
