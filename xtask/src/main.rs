@@ -1,1 +1,58 @@
-fn main() {}
+//! leaktrace's own commands: `cargo xtask COMMAND`, one file each.
+
+mod bench;
+mod bpf;
+mod checkout;
+mod command;
+mod layers;
+mod lint;
+mod stamp;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::checkout::Checkout;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "leaktrace's own build, test and bench commands")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the kernel side and puts the object, with a stamp of its sources, into leaktrace/bpf/
+    Bpf(bpf::Args),
+    /// Checks the laws of ARCHITECTURE.md on the sources: who may import what
+    Layers,
+    /// Runs everything: stamp, laws, unit tests, and (as root) the tests on real processes
+    Test(test::Args),
+    /// Format, clippy, licences and sources of dependencies, spelling
+    Lint,
+    /// What tracing costs per malloc and free: bare, leaktrace, probes at function entries
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = bpf::if_called_as_rustc() {
+        return code;
+    }
+    let args = Args::parse();
+    let outcome = Checkout::find().and_then(|checkout| match args.command {
+        Command::Bpf(args) => bpf::run(&checkout, &args),
+        Command::Layers => layers::run(&checkout),
+        Command::Test(args) => test::run(&checkout, &args),
+        Command::Lint => lint::run(&checkout),
+        Command::Bench(args) => bench::run(&checkout, &args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

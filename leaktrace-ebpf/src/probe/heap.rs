@@ -37,7 +37,19 @@ pub fn call_enter(context: ProbeContext) -> u32 {
 pub fn call_return(context: RetProbeContext) -> u32 {
     if let Some(process) = traced() {
         let regs = stack::regs(&context);
-        leave(process, read::cookie(context.as_ptr()), regs, regs.stack_pointer() - RETURN_SLOT);
+        let entry = regs.stack_pointer() - RETURN_SLOT;
+        leave(process, read::cookie(context.as_ptr()), regs, entry, Start::Return);
+    }
+    0
+}
+
+/// Return of a function that may throw, by a probe on its `ret`: the C++ unwinder cannot pass the kernel's
+/// return probe, and the process would be terminated.
+#[uprobe]
+pub fn call_at_ret(context: ProbeContext) -> u32 {
+    if let Some(process) = traced() {
+        let regs = stack::regs(&context);
+        leave(process, read::cookie(context.as_ptr()), regs, regs.stack_pointer(), Start::Entry);
     }
     0
 }
@@ -90,7 +102,7 @@ fn enter(process: ProcessEntry, bits: u64, regs: Regs<'_>) {
 }
 
 #[inline(always)]
-fn leave(process: ProcessEntry, bits: u64, regs: Regs<'_>, entry: u64) {
+fn leave(process: ProcessEntry, bits: u64, regs: Regs<'_>, entry: u64, start: Start) {
     let Some(call) = calls::leave(process.id, bits, entry) else { return };
     let cookie = Cookie::unpack(bits);
     let shape = cookie.shape;
@@ -103,7 +115,7 @@ fn leave(process: ProcessEntry, bits: u64, regs: Regs<'_>, entry: u64) {
         count(Counter::SizeFiltered);
         return;
     }
-    let stack = stack::capture(regs, process.id, cookie.hook, Start::Return);
+    let stack = stack::capture(regs, process.id, cookie.hook, start);
     live::insert(process.id, address, call.size, stack);
 }
 

@@ -6,16 +6,17 @@ pub use leaktrace_common::unwind::Aarch64 as Here;
 /// A call leaves the return address in a register.
 pub const RETURN_SLOT: u64 = 0;
 
+/// Where the arguments 0 to 5 are.
 #[inline(always)]
-pub fn argument(regs: &Raw, index: u8) -> u64 {
-    match index {
-        0 => regs.regs[0],
-        1 => regs.regs[1],
-        2 => regs.regs[2],
-        3 => regs.regs[3],
-        4 => regs.regs[4],
-        _ => regs.regs[5],
-    }
+pub fn arguments(regs: &Raw) -> [*const u64; 6] {
+    [
+        &raw const regs.regs[0],
+        &raw const regs.regs[1],
+        &raw const regs.regs[2],
+        &raw const regs.regs[3],
+        &raw const regs.regs[4],
+        &raw const regs.regs[5],
+    ]
 }
 
 #[inline(always)]

@@ -6,16 +6,17 @@ pub use leaktrace_common::unwind::X86_64 as Here;
 /// Bytes that a call pushes, by which the stack pointer at a return differs from that at the entry.
 pub const RETURN_SLOT: u64 = 8;
 
+/// Where the arguments 0 to 5 are.
 #[inline(always)]
-pub fn argument(regs: &Raw, index: u8) -> u64 {
-    match index {
-        0 => regs.rdi,
-        1 => regs.rsi,
-        2 => regs.rdx,
-        3 => regs.rcx,
-        4 => regs.r8,
-        _ => regs.r9,
-    }
+pub fn arguments(regs: &Raw) -> [*const u64; 6] {
+    [
+        &raw const regs.rdi,
+        &raw const regs.rsi,
+        &raw const regs.rdx,
+        &raw const regs.rcx,
+        &raw const regs.r8,
+        &raw const regs.r9,
+    ]
 }
 
 #[inline(always)]

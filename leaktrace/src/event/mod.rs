@@ -1,6 +1,8 @@
 //! What the agent is told: the kernel side's records, decoded. Everything from here to the report is pure.
 
 pub mod decode;
+mod mapping;
+mod source;
 
 use leaktrace_common::{
     counter::COUNTERS,
@@ -9,13 +11,21 @@ use leaktrace_common::{
     process::ProcessId,
     stack::{StackEntry, StackId, StopReason},
 };
+pub use mapping::{Backing, Binary, BinaryId, FileOffset, Hooked, Mapping, Mappings, Traced};
+pub use source::{Progress, Source};
 
-/// Something that happened, in the order in which the kernel side said it.
+/// Something that happened, in the order in which the kernel side said it, or that the agent found out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Stack(Stack),
     Region(Region),
     Process(ProcessEvent),
+    /// A record that [`decode::decode`] refused.
+    Undecodable,
+    Traced(Traced),
+    Mappings(Mappings),
+    Binary(Binary),
+    Hooked(Hooked),
 }
 
 /// A stack, seen for the first time.

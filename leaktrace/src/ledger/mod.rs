@@ -1,1 +1,348 @@
-//! (being built)
+//! The books: what each stack of each process allocated and freed, and which of it is live.
+//!
+//! The heap is kept by the kernel side, so the ledger takes it over with each [`Snapshot`]: counters and live
+//! blocks of every stack. Mappings come as events and are kept here ([`Regions`]).
+//!
+//! A process that exited keeps what was live at its end. After an exec everything of the old program is dropped
+//! and counted, as the kernel threw it away.
+
+mod heap;
+mod process;
+mod regions;
+mod totals;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use leaktrace_common::{
+    counter::{COUNTERS, Counter},
+    process::ProcessId,
+    stack::{StackId, StopReason},
+};
+
+use crate::{
+    attribute::{Attribution, BinaryId, Frame, Place},
+    event::{Event, Mapping, Mappings, ProcessEvent, Snapshot, Stack, Traced},
+};
+
+use heap::Heap;
+pub use process::{Process, State};
+pub use regions::Regions;
+pub use totals::{Discrepancy, Live, LiveBlock, Totals};
+
+/// A stack as it was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Number of the hook that took it.
+    pub hook: u16,
+    pub stop: StopReason,
+    /// The allocator's caller first.
+    pub frames: Vec<Frame>,
+}
+
+/// The memory that a site is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Heap,
+    Mapping,
+}
+
+/// One stack of one process, with its memory.
+#[derive(Clone, Debug)]
+pub struct Site<'a> {
+    pub process: &'a Process,
+    pub stack: StackId,
+    pub kind: Kind,
+    /// None where the stack is unknown or still on its way.
+    pub taken: Option<&'a Taken>,
+    pub totals: Totals,
+    pub blocks: Vec<LiveBlock>,
+}
+
+/// What was read and not read, beside the kernel side's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// mmap, munmap and mremap calls.
+    pub region_events: u64,
+    /// exec, fork and exit.
+    pub process_events: u64,
+    /// Records that this agent could not read.
+    pub undecodable: u64,
+    /// Bytes unmapped that were never seen mapped.
+    pub unmapped_unknown: u64,
+    /// What processes held when they ran another program.
+    pub dropped_by_exec: Live,
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    page: u64,
+    attribution: Attribution,
+    processes: BTreeMap<ProcessId, Process>,
+    stacks: HashMap<(ProcessId, StackId), Taken>,
+    heap: Heap,
+    /// Processes with stacks whose addresses were in no mapping known when they came.
+    unattributed: BTreeSet<ProcessId>,
+    binaries: HashMap<BinaryId, String>,
+    hooks: HashMap<u16, String>,
+    heard: Heard,
+    counters: [u64; COUNTERS],
+    at: u64,
+}
+
+impl Ledger {
+    /// `page` is the size in bytes of the machine's pages, a power of two.
+    #[must_use]
+    pub fn new(page: u64) -> Self {
+        Self {
+            page,
+            attribution: Attribution::default(),
+            processes: BTreeMap::new(),
+            stacks: HashMap::new(),
+            heap: Heap::default(),
+            unattributed: BTreeSet::new(),
+            binaries: HashMap::new(),
+            hooks: HashMap::new(),
+            heard: Heard::default(),
+            counters: [0; COUNTERS],
+            at: 0,
+        }
+    }
+
+    /// Books one event. `Exit` is taken for the end of the whole process.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Stack(stack) => self.take(stack),
+            Event::Region(region) => {
+                self.heard.region_events += 1;
+                self.process(region.process, 0).regions.apply(region);
+            }
+            Event::Process(event) => {
+                self.heard.process_events += 1;
+                self.apply_process(*event);
+            }
+            Event::Undecodable => self.heard.undecodable += 1,
+            Event::Traced(Traced { process, pid, comm, command, at }) => {
+                let process = self.process(*process, *pid);
+                process.comm.clone_from(comm);
+                process.command.clone_from(command);
+                process.began(*at);
+            }
+            Event::Mappings(mappings) => self.remap(mappings),
+            Event::Binary(binary) => {
+                self.binaries.insert(binary.id, binary.path.clone());
+            }
+            Event::Hooked(hooked) => {
+                self.hooks.insert(hooked.number, hooked.function.clone());
+            }
+        }
+    }
+
+    /// Takes over the kernel side's tables.
+    pub fn snapshot(&mut self, snapshot: Snapshot) {
+        let Snapshot { at, stacks, blocks, counters } = snapshot;
+        self.at = at;
+        self.counters = counters;
+        let settled: BTreeSet<ProcessId> = self.settled().collect();
+        self.heap.forget_blocks(|process| !settled.contains(&process));
+        let mut unknown = None;
+        for (id, entry) in stacks {
+            let process = ProcessId(entry.process);
+            if id == StackId::UNKNOWN {
+                unknown = Some(entry);
+            } else if !settled.contains(&process) {
+                self.process(process, 0);
+                self.heap.count(process, id, &entry);
+            }
+        }
+        for (key, block) in blocks.into_iter().filter(|(key, _)| !settled.contains(&key.process)) {
+            let live = LiveBlock { size: block.size, born: block.born };
+            if self.is_replaced(key.process) {
+                self.heard.dropped_by_exec.add(live);
+            } else {
+                self.process(key.process, 0);
+                self.heap.list(key.process, block.stack(), live);
+            }
+        }
+        if let Some(entry) = unknown {
+            self.heap.count_unknown(&entry, self.processes.keys().next().copied());
+        }
+        for process in self.processes.values_mut() {
+            process.settled |= process.state.ended().is_some_and(|end| end <= at);
+        }
+    }
+
+    /// Processes with stacks that the last list of mappings could not place: the agent should send their
+    /// [`Mappings`], after which they are not named again for those stacks.
+    pub fn unattributed(&self) -> impl Iterator<Item = ProcessId> {
+        self.unattributed.iter().copied()
+    }
+
+    /// Processes that ended and whose blocks and stacks the kernel side need not keep any longer.
+    pub fn settled(&self) -> impl Iterator<Item = ProcessId> {
+        self.processes.values().filter(|process| process.settled).map(|process| process.id)
+    }
+
+    /// The executable mappings of a process, sorted and without overlaps.
+    #[must_use]
+    pub fn mappings(&self, process: ProcessId) -> &[Mapping] {
+        self.attribution.mappings(process)
+    }
+
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// Every stack that allocated, in no order.
+    #[must_use]
+    pub fn sites(&self) -> Vec<Site<'_>> {
+        let mut sites = Vec::new();
+        for (process, stack, numbers) in self.heap.iter() {
+            if let Some(process) = self.processes.get(&process) {
+                let blocks = numbers.blocks.clone();
+                sites.push(self.site(process, stack, Kind::Heap, numbers.totals, blocks));
+            }
+        }
+        for process in self.processes.values() {
+            let mut live: HashMap<StackId, Vec<LiveBlock>> = HashMap::new();
+            for (stack, block) in process.regions.live() {
+                live.entry(stack).or_default().push(block);
+            }
+            for (stack, totals) in process.regions.totals() {
+                let blocks = live.remove(&stack).unwrap_or_default();
+                sites.push(self.site(process, stack, Kind::Mapping, totals, blocks));
+            }
+        }
+        sites
+    }
+
+    /// Stacks whose counters and blocks disagree. What an exec ended has no blocks to compare.
+    pub fn discrepancies(&self) -> impl Iterator<Item = Discrepancy> {
+        self.heap.discrepancies().filter(|told| !self.is_replaced(told.process))
+    }
+
+    /// Every distinct place that a name can be asked for, of stacks that `wanted` picks.
+    #[must_use]
+    pub fn places(&self, wanted: impl Fn(&Site<'_>) -> bool) -> Vec<Place> {
+        let sites = self.sites();
+        let frames = sites.iter().filter(|site| wanted(site)).filter_map(|site| site.taken);
+        let places: BTreeSet<Place> =
+            frames.flat_map(|taken| &taken.frames).map(|frame| frame.place).collect();
+        places.into_iter().filter(|place| !matches!(place, Place::Unknown(_))).collect()
+    }
+
+    /// The file that the traced process knows by this path.
+    #[must_use]
+    pub fn binary(&self, id: BinaryId) -> Option<&str> {
+        self.binaries.get(&id).map(String::as_str)
+    }
+
+    /// The allocator's function that a hook sits on.
+    #[must_use]
+    pub fn hook(&self, number: u16) -> Option<&str> {
+        self.hooks.get(&number).map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let unmapped_unknown = self.processes.values().map(|process| process.regions.unknown_bytes()).sum();
+        Heard { unmapped_unknown, ..self.heard }
+    }
+
+    /// The moment of the last snapshot, in nanoseconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Nanoseconds from the first process's start of tracing to the last snapshot.
+    #[must_use]
+    pub fn traced_ns(&self) -> u64 {
+        let since = self.processes.values().filter_map(|process| process.since).min();
+        since.map_or(0, |since| self.at.saturating_sub(since))
+    }
+
+    fn site<'a>(
+        &'a self,
+        process: &'a Process,
+        stack: StackId,
+        kind: Kind,
+        totals: Totals,
+        blocks: Vec<LiveBlock>,
+    ) -> Site<'a> {
+        Site { process, stack, kind, taken: self.stacks.get(&(process.id, stack)), totals, blocks }
+    }
+
+    fn is_replaced(&self, process: ProcessId) -> bool {
+        self.processes.get(&process).is_some_and(|process| matches!(process.state, State::Replaced { .. }))
+    }
+
+    /// The process, made if need be; a pid of 0 is not known yet.
+    fn process(&mut self, id: ProcessId, pid: u32) -> &mut Process {
+        let process = self.processes.entry(id).or_insert_with(|| Process::new(id, pid, self.page));
+        if pid != 0 {
+            process.pid = pid;
+        }
+        process
+    }
+
+    fn take(&mut self, stack: &Stack) {
+        let Stack { id, process, tgid, hook, stop, addresses } = stack;
+        self.process(*process, *tgid);
+        // Two CPUs may send a new stack at once; a repeat after its library was unloaded must not lose the places.
+        if self.stacks.contains_key(&(*process, *id)) {
+            return;
+        }
+        let frames: Vec<Frame> =
+            addresses.iter().map(|address| self.attribution.frame(*process, *address)).collect();
+        if frames.iter().any(|frame| matches!(frame.place, Place::Unknown(_))) {
+            self.unattributed.insert(*process);
+        }
+        self.stacks.insert((*process, *id), Taken { hook: *hook, stop: *stop, frames });
+    }
+
+    /// What was placed stays so: a stack belongs to the mappings of its time.
+    fn remap(&mut self, mappings: &Mappings) {
+        let process = mappings.process;
+        self.attribution.update(process, &mappings.list);
+        self.unattributed.remove(&process);
+        for (_, taken) in self.stacks.iter_mut().filter(|((owner, _), _)| *owner == process) {
+            for frame in taken.frames.iter_mut().filter(|frame| matches!(frame.place, Place::Unknown(_))) {
+                *frame = self.attribution.frame(process, frame.address);
+            }
+        }
+    }
+
+    fn apply_process(&mut self, event: ProcessEvent) {
+        match event {
+            ProcessEvent::Exec { tgid, before, process, at } => {
+                let old = self.process(before, tgid);
+                old.state = State::Replaced { at };
+                let (comm, mapped) = (old.comm.clone(), old.regions.clear());
+                self.heap.forget_blocks(|process| process == before);
+                self.heard.dropped_by_exec.blocks += mapped.blocks;
+                self.heard.dropped_by_exec.bytes += mapped.bytes;
+                let new = self.process(process, tgid);
+                new.comm = comm;
+                new.began(at);
+            }
+            ProcessEvent::Fork { parent, tgid, process: Some(process), at, .. } => {
+                let comm = self.processes.get(&parent).map(|parent| parent.comm.clone());
+                let child = self.process(process, tgid);
+                child.comm = comm.unwrap_or_default();
+                child.began(at);
+            }
+            ProcessEvent::Fork { process: None, .. } => {}
+            ProcessEvent::Exit { tgid, process, at } => {
+                self.process(process, tgid).state = State::Exited { at };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,159 @@
-//! (being built)
+//! What a person or a program is shown: built once from the books and the names, rendered in several ways.
+//!
+//! The fields are those of the JSON file, whose schema is `schema/report-v1.json`; a change of their meaning or a
+//! field that goes raises [`VERSION`]. All renderers read this one structure, so their sums agree.
+
+mod amount;
+mod build;
+mod folded;
+mod json;
+mod sizes;
+mod text;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+pub use build::Options;
+pub use folded::Folded;
+pub use json::Json;
+pub use text::{Colour, Text};
+
+/// Of the JSON schema.
+pub const VERSION: u32 = 1;
+
+/// One way to write a report. Contract: whole lines, `out` is not flushed; the only errors are those of `out`.
+pub trait Exporter {
+    fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub schema: &'static str,
+    pub version: u32,
+    pub leaktrace: &'static str,
+    /// Nanoseconds, as every field that ends so.
+    pub traced_ns: u64,
+    /// Blocks younger than this are left out of everything live; 0 unless asked for.
+    pub older_than_ns: u64,
+    pub processes: Vec<Process>,
+    pub totals: Totals,
+    /// By live bytes, most first.
+    pub stacks: Vec<Stack>,
+    pub coverage: Coverage,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Process {
+    /// Unlike a pid never used again, and another one after an exec.
+    pub process: u32,
+    pub pid: u32,
+    pub comm: String,
+    pub command: String,
+    pub state: &'static str,
+}
+
+/// Sums over [`Report::stacks`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub live_bytes: u64,
+    pub live_blocks: u64,
+    pub allocs: u64,
+    pub alloc_bytes: u64,
+    pub frees: u64,
+    pub freed_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stack {
+    /// From 1.
+    pub rank: usize,
+    pub pid: u32,
+    pub process: u32,
+    /// `heap` or `mapping`.
+    pub kind: &'static str,
+    /// The allocator's function; none where the stack is unknown.
+    pub function: Option<String>,
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// None without live blocks.
+    pub oldest_age_ns: Option<u64>,
+    /// The lower of the two middle ones of an even number.
+    pub median_age_ns: Option<u64>,
+    /// Of live blocks; empty ranges are left out.
+    pub sizes: Vec<SizeRange>,
+    /// Whether the frames reach the outermost one.
+    pub complete: bool,
+    /// Why there is no further frame.
+    pub stopped: &'static str,
+    /// The allocator's caller first.
+    pub frames: Vec<Frame>,
+}
+
+/// Blocks of `from` to `to` bytes, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SizeRange {
+    pub from: u64,
+    pub to: u64,
+    pub count: u64,
+}
+
+/// A function on the stack. An inlined one shares the address of the one after it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Frame {
+    /// The return address, in hex.
+    pub address: String,
+    pub function: Option<String>,
+    /// Path of the file that the code is from, as its process sees it.
+    pub module: Option<String>,
+    /// Of the call in that file, in hex.
+    pub offset: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    pub column: Option<u16>,
+    pub inlined: bool,
+    /// Why `function` is not known.
+    pub unknown: Option<&'static str>,
+}
+
+/// What the numbers rest on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    /// Allocations, frees, mapping calls, execs, forks and exits that are in the books.
+    pub events_seen: u64,
+    pub allocs: u64,
+    pub frees: u64,
+    /// Sum of what makes live bytes inexact: counters of kind `lost` and records that could not be read.
+    pub lost: u64,
+    pub counters: Counters,
+    pub undecodable_records: u64,
+    pub stacks: u64,
+    pub stacks_incomplete: u64,
+    /// Live bytes of those.
+    pub stack_bytes_incomplete: u64,
+    /// Live bytes without any stack.
+    pub stack_bytes_unknown: u64,
+    /// Distinct places in the code, and those without a name.
+    pub addresses: u64,
+    pub addresses_unknown: u64,
+    /// What processes held when they ran another program.
+    pub exec_dropped_blocks: u64,
+    pub exec_dropped_bytes: u64,
+    /// Unmapped, and never seen mapped.
+    pub unmapped_unknown_bytes: u64,
+    /// Stacks whose counters and live blocks differ; expected while their process allocates.
+    pub discrepancies: u64,
+}
+
+/// By [`leaktrace_common::counter::Counter`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counters(pub Vec<(leaktrace_common::counter::Counter, u64)>);
+
+impl Serialize for Counters {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(counter, count)| (counter.key(), count)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

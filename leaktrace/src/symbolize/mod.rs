@@ -1,1 +1,123 @@
-//! (being built)
+//! Names of places: function, file and line, with the calls that were inlined there.
+//!
+//! Each distinct [`Place`] is asked once and its answer kept. A name that is not known is a value with a
+//! reason, so that reports can say why.
+//!
+//! Limits: the vDSO is named from the agent's own, which differs for a 32-bit process; files are not
+//! fetched from a debuginfod server.
+
+mod blaze;
+mod perf_map;
+mod thread;
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use crate::attribute::Place;
+pub use thread::SymbolThread;
+
+/// A function at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Demangled.
+    pub function: String,
+    /// As the compiler wrote it down; absolute where it did.
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    pub column: Option<u16>,
+    /// Its code stands inside the function after it.
+    pub inlined: bool,
+}
+
+/// What is known of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Innermost first: inlined calls, then the function that holds them. Never empty.
+    Known(Vec<Name>),
+    Unknown(NoName),
+}
+
+/// Why a place has no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoName {
+    /// The file has no symbols, and no separate debug file was found.
+    NoSymbols,
+    /// The file has symbols and none covers the place.
+    NotCovered,
+    /// The place is in no segment of the file: it is not the file that was mapped.
+    NotInFile,
+    /// The agent could not open the file, or has not said which it is.
+    NoFile,
+    /// The file's symbols or debug information are broken.
+    Broken,
+    /// Code made at run time, and its process writes no perf map.
+    NoPerfMap,
+    /// Nobody asked.
+    NotAsked,
+}
+
+impl NoName {
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::NoSymbols => "file without symbols",
+            Self::NotCovered => "no symbol covers it",
+            Self::NotInFile => "outside the file's code",
+            Self::NoFile => "file not readable",
+            Self::Broken => "broken debug information",
+            Self::NoPerfMap => "generated code, no perf map",
+            Self::NotAsked => "not looked up",
+        }
+    }
+}
+
+/// Answers so far.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    named: HashMap<Place, Named>,
+}
+
+impl Names {
+    #[must_use]
+    pub fn get(&self, place: Place) -> &Named {
+        self.named.get(&place).unwrap_or(&Named::Unknown(NoName::NotAsked))
+    }
+
+    pub fn insert(&mut self, place: Place, named: Named) {
+        self.named.insert(place, named);
+    }
+
+    #[must_use]
+    pub fn contains(&self, place: Place) -> bool {
+        self.named.contains_key(&place)
+    }
+
+    /// Places asked.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Those of them without a name.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        self.named.values().filter(|named| matches!(named, Named::Unknown(_))).count()
+    }
+}
+
+/// Symbolization is lost, tracing is not: a report is printed without names.
+#[derive(Debug, Error)]
+pub enum SymbolizeError {
+    #[error("cannot start the thread that looks up symbols")]
+    Start(#[source] std::io::Error),
+    #[error("the thread that looks up symbols ended")]
+    Gone,
+}
+
+/// Contract: after `resolve` every place of `places` is in `names`, with a name or a reason. A place that
+/// is there already is not looked up again, but for code made at run time that had no name: its process may
+/// have written one since.
+pub trait Symbolizer {
+    fn resolve(&mut self, places: &[Place], names: &mut Names) -> Result<(), SymbolizeError>;
+}

@@ -1,0 +1,157 @@
+//! The command line as typed.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use bytesize::ByteSize;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  See it find something (needs no target):
+      sudo leaktrace demo
+  Who holds the memory of a running process? Stop with Ctrl-C:
+      sudo leaktrace --pid 1234
+  One minute, a report every ten seconds, and a flame graph of what is live:
+      sudo leaktrace --pid 1234 --duration 1m --interval 10s --folded live.folded
+      flamegraph.pl --colors mem --countname bytes live.folded > live.svg
+  Only what is older than a minute, the rest is in use:
+      sudo leaktrace --pid 1234 --duration 5m --older-than 1m
+  From the first instruction of a program, its children too:
+      sudo leaktrace --follow --json report.json -- ./server --port 8080
+  A program with allocators of its own (pool_malloc, pool_free):
+      sudo leaktrace --pid 1234 --prefix pool_
+  Big blocks and mappings only, to touch a busy process less:
+      sudo leaktrace --pid 1234 --min-size 64KiB --mmap
+
+Exit codes:
+  0  traced and reported
+  1  something failed while tracing; what was gathered is printed
+  2  wrong usage
+  3  no such process, or it ended before it was traced
+  4  no permission: a capability is missing
+  5  nothing to trace: no allocator found in the process
+  6  the kernel lacks something";
+
+/// Traces live memory of running processes, by the stack that allocated it, from outside.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(super) subcommand: Option<Sub>,
+
+    /// Process to trace; may be given several times
+    #[arg(short, long = "pid", value_name = "PID")]
+    pub(super) pids: Vec<u32>,
+
+    /// Stop after this time, e.g. 30s, 5m (default: at Ctrl-C or when the process ends)
+    #[arg(short, long, value_parser = humantime::parse_duration)]
+    pub(super) duration: Option<std::time::Duration>,
+
+    /// Print a report each time this passes as well
+    #[arg(short, long, value_parser = humantime::parse_duration)]
+    pub(super) interval: Option<std::time::Duration>,
+
+    /// How many stacks a report shows
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub(super) top: usize,
+
+    /// Record only allocations of at least this size, e.g. 1KiB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) min_size: Option<ByteSize>,
+
+    /// Record only allocations of at most this size
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_size: Option<ByteSize>,
+
+    /// Report only blocks that live longer than this, e.g. 1m
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub(super) older_than: Option<std::time::Duration>,
+
+    /// Probe this file's allocator instead of those found in the process; may be given several times
+    #[arg(long = "lib", value_name = "PATH")]
+    pub(super) libraries: Vec<PathBuf>,
+
+    /// Also probe functions named PREFIXmalloc, PREFIXfree, ...; may be given several times
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    pub(super) prefixes: Vec<String>,
+
+    /// Trace mmap, munmap and mremap as well
+    #[arg(long)]
+    pub(super) mmap: bool,
+
+    /// Trace children too. The probes then stand in every process that maps the same files, which
+    /// costs each of their allocator calls a microsecond
+    #[arg(long)]
+    pub(super) follow: bool,
+
+    /// Write live bytes per stack in flamegraph.pl's folded format
+    #[arg(long, value_name = "FILE")]
+    pub(super) folded: Option<PathBuf>,
+
+    /// Write the whole report as JSON (schema leaktrace-report, version 1)
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+
+    /// Room for this many live blocks at once
+    #[arg(long, value_name = "N", default_value_t = 1 << 21)]
+    pub(super) max_live: u32,
+
+    /// Room for this many different stacks
+    #[arg(long, value_name = "N", default_value_t = 1 << 17)]
+    pub(super) max_stacks: u32,
+
+    /// Size histograms, addresses and all counters
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// Print no report (with --json or --folded)
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+
+    /// Colour the report
+    #[arg(long, value_enum, default_value_t = When::Auto)]
+    pub(super) color: When,
+
+    /// Place every probe on its function's first instruction, however slow that is (for benchmarks)
+    #[arg(long, hide = true)]
+    pub(super) probe_at_entry: bool,
+
+    /// Also write the stream of events and snapshots (for tests)
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(super) record_stream: Option<PathBuf>,
+
+    /// Program to run and trace from its first instruction
+    #[arg(last = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Sub {
+    /// Start a small leaking program, trace it for some seconds and report
+    Demo {
+        /// How long to trace it
+        #[arg(short, long, value_parser = humantime::parse_duration, default_value = "8s")]
+        duration: std::time::Duration,
+        /// Which program: node where it is installed, else native
+        #[arg(long, value_enum, default_value_t = DemoProgram::Auto)]
+        program: DemoProgram,
+    },
+    /// The demo's native program itself: leaks until it is stopped
+    #[command(hide = true)]
+    DemoProgram,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DemoProgram {
+    Auto,
+    Node,
+    Native,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    Auto,
+    Always,
+    Never,
+}

@@ -1,0 +1,218 @@
+//! What the command line means, checked.
+
+use std::{ffi::OsString, io::IsTerminal as _, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+
+use super::args::{Args, DemoProgram, Sub, When};
+
+/// A command line that makes no sense; clap has said the rest.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum UsageError {
+    #[error("what shall be traced? Give --pid PID, or a program after --, or try: sudo leaktrace demo")]
+    NoTarget,
+    #[error("--pid and a program after -- cannot be traced together; run leaktrace twice")]
+    PidAndCommand,
+    #[error("--pid 0 is no process")]
+    PidZero,
+    #[error("--min-size {min} is above --max-size {max}: nothing would be recorded")]
+    EmptySizeRange { min: u64, max: u64 },
+    #[error("--{0} 0s would never end; leave it out or give a time such as 10s")]
+    ZeroTime(&'static str),
+    #[error("--{0} must be at least 1")]
+    ZeroRoom(&'static str),
+    #[error("--quiet without --json or --folded leaves nothing to show")]
+    QuietForNothing,
+}
+
+/// What to trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    Pids(Vec<NonZeroU32>),
+    Command(Vec<OsString>),
+    /// The demo: with node, or with the native program.
+    Demo { node: Option<bool> },
+}
+
+/// Where the report goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    pub quiet: bool,
+    pub verbose: bool,
+    pub top: usize,
+    pub colour: Colour,
+    pub folded: Option<PathBuf>,
+    pub json: Option<PathBuf>,
+    pub stream: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Colour {
+    #[default]
+    Plain,
+    Ansi,
+}
+
+/// A run of leaktrace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub targets: Targets,
+    pub duration: Option<Duration>,
+    pub interval: Option<Duration>,
+    pub min_size: u64,
+    pub max_size: u64,
+    pub older_than: Option<Duration>,
+    pub libraries: Vec<PathBuf>,
+    pub prefixes: Vec<String>,
+    pub mmap: bool,
+    pub follow: bool,
+    pub probe_at_entry: bool,
+    pub max_live: u32,
+    pub max_stacks: u32,
+    pub output: Output,
+}
+
+impl Args {
+    /// Whether this is the demo's own program, to be run instead of a trace.
+    #[must_use]
+    pub fn is_demo_program(&self) -> bool {
+        matches!(self.subcommand, Some(Sub::DemoProgram))
+    }
+
+    /// Checks what clap cannot.
+    pub fn plan(self) -> Result<Plan, UsageError> {
+        let (targets, duration) = match self.subcommand {
+            Some(Sub::Demo { duration, program }) => {
+                let node = match program {
+                    DemoProgram::Auto => None,
+                    DemoProgram::Node => Some(true),
+                    DemoProgram::Native => Some(false),
+                };
+                (Targets::Demo { node }, Some(duration))
+            }
+            _ => (targets(self.pids, self.command)?, self.duration),
+        };
+        for (name, time) in [("duration", duration), ("interval", self.interval)] {
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err(UsageError::ZeroTime(name));
+            }
+        }
+        for (name, room) in [("max-live", self.max_live), ("max-stacks", self.max_stacks)] {
+            if room == 0 {
+                return Err(UsageError::ZeroRoom(name));
+            }
+        }
+        let min_size = self.min_size.map_or(0, |size| size.as_u64());
+        let max_size = self.max_size.map_or(u64::MAX, |size| size.as_u64());
+        if min_size > max_size {
+            return Err(UsageError::EmptySizeRange { min: min_size, max: max_size });
+        }
+        if self.quiet && self.json.is_none() && self.folded.is_none() {
+            return Err(UsageError::QuietForNothing);
+        }
+        Ok(Plan {
+            targets,
+            duration,
+            interval: self.interval,
+            min_size,
+            max_size,
+            older_than: self.older_than,
+            libraries: self.libraries,
+            prefixes: self.prefixes,
+            mmap: self.mmap,
+            follow: self.follow,
+            probe_at_entry: self.probe_at_entry,
+            max_live: self.max_live,
+            max_stacks: self.max_stacks,
+            output: Output {
+                quiet: self.quiet,
+                verbose: self.verbose > 0,
+                top: self.top,
+                colour: colour(self.color),
+                folded: self.folded,
+                json: self.json,
+                stream: self.record_stream,
+            },
+        })
+    }
+}
+
+fn targets(pids: Vec<u32>, command: Vec<OsString>) -> Result<Targets, UsageError> {
+    match (pids.is_empty(), command.is_empty()) {
+        (true, true) => Err(UsageError::NoTarget),
+        (false, false) => Err(UsageError::PidAndCommand),
+        (true, false) => Ok(Targets::Command(command)),
+        (false, true) => {
+            let mut pids = pids
+                .into_iter()
+                .map(|pid| NonZeroU32::new(pid).ok_or(UsageError::PidZero))
+                .collect::<Result<Vec<_>, _>>()?;
+            pids.sort_unstable();
+            pids.dedup();
+            Ok(Targets::Pids(pids))
+        }
+    }
+}
+
+/// <https://no-color.org>: the variable wins over the terminal, the flag over both.
+fn colour(when: When) -> Colour {
+    let ansi = match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+        }
+    };
+    if ansi { Colour::Ansi } else { Colour::Plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    fn plan(line: &str) -> Result<Plan, UsageError> {
+        Args::try_parse_from(line.split(' ')).expect("clap accepts the line").plan()
+    }
+
+    #[test]
+    fn the_command_line_is_one_that_clap_accepts() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pid_given_twice_is_traced_once() {
+        let plan = plan("leaktrace --pid 7 --pid 3 -p 7").unwrap();
+        let pids = [3, 7].map(|pid| NonZeroU32::new(pid).unwrap());
+        assert_eq!(plan.targets, Targets::Pids(pids.to_vec()));
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_program_with_its_own_flags() {
+        let plan = plan("leaktrace --follow -- ls --color -v").unwrap();
+        assert_eq!(plan.targets, Targets::Command(["ls", "--color", "-v"].map(OsString::from).to_vec()));
+        assert!(plan.follow && !plan.output.verbose);
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_refused_with_their_reason() {
+        assert_eq!(plan("leaktrace"), Err(UsageError::NoTarget));
+        assert_eq!(plan("leaktrace --pid 1 -- ls"), Err(UsageError::PidAndCommand));
+        assert_eq!(plan("leaktrace --pid 0"), Err(UsageError::PidZero));
+        assert_eq!(plan("leaktrace --pid 1 --duration 0s"), Err(UsageError::ZeroTime("duration")));
+        assert_eq!(plan("leaktrace --pid 1 --quiet"), Err(UsageError::QuietForNothing));
+        assert_eq!(plan("leaktrace --pid 1 --max-live 0"), Err(UsageError::ZeroRoom("max-live")));
+        assert_eq!(
+            plan("leaktrace --pid 1 --min-size 2KiB --max-size 1KiB"),
+            Err(UsageError::EmptySizeRange { min: 2048, max: 1024 })
+        );
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_with_their_units() {
+        let plan = plan("leaktrace --pid 1 --min-size 64KiB --older-than 1m").unwrap();
+        assert_eq!((plan.min_size, plan.max_size), (65536, u64::MAX));
+        assert_eq!(plan.older_than, Some(Duration::from_secs(60)));
+    }
+}

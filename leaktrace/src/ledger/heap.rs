@@ -1,0 +1,83 @@
+//! Heap memory per stack, as the last snapshot of the kernel side's tables has it.
+//!
+//! Blocks whose stack is unknown share one entry of counters among all processes. Where several processes have
+//! such blocks, the entry goes to the first of them, so that sums stay right; the blocks are always right.
+
+use std::collections::HashMap;
+
+use leaktrace_common::{
+    process::ProcessId,
+    stack::{StackEntry, StackId},
+};
+
+use super::{Discrepancy, Live, LiveBlock, Totals};
+
+#[derive(Debug, Default)]
+pub(super) struct Heap {
+    stacks: HashMap<(ProcessId, StackId), Numbers>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) totals: Totals,
+    pub(super) blocks: Vec<LiveBlock>,
+}
+
+impl Heap {
+    /// Stacks that allocated.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProcessId, StackId, &Numbers)> {
+        self.stacks
+            .iter()
+            .filter(|(_, numbers)| numbers.totals != Totals::default() || !numbers.blocks.is_empty())
+            .map(|((process, stack), numbers)| (*process, *stack, numbers))
+    }
+
+    pub(super) fn forget_blocks(&mut self, of: impl Fn(ProcessId) -> bool) {
+        for (_, numbers) in self.stacks.iter_mut().filter(|((process, _), _)| of(*process)) {
+            numbers.blocks.clear();
+        }
+    }
+
+    pub(super) fn count(&mut self, process: ProcessId, stack: StackId, entry: &StackEntry) {
+        self.stacks.entry((process, stack)).or_default().totals = totals(entry);
+    }
+
+    pub(super) fn list(&mut self, process: ProcessId, stack: StackId, block: LiveBlock) {
+        self.stacks.entry((process, stack)).or_default().blocks.push(block);
+    }
+
+    /// Takes the counters of all blocks without a stack, after the blocks; `or_else` has them if no process
+    /// holds such a block any longer.
+    pub(super) fn count_unknown(&mut self, entry: &StackEntry, or_else: Option<ProcessId>) {
+        let holders = self.stacks.iter_mut().filter(|((_, stack), _)| *stack == StackId::UNKNOWN);
+        let mut holders: Vec<(ProcessId, &mut Numbers)> =
+            holders.map(|((process, _), numbers)| (*process, numbers)).collect();
+        holders.sort_unstable_by_key(|(process, _)| *process);
+        let mut rest = totals(entry);
+        for (_, numbers) in holders.iter_mut().skip(1) {
+            let live: Live = numbers.blocks.iter().copied().collect();
+            numbers.totals = Totals { allocs: live.blocks, alloc_bytes: live.bytes, ..Totals::default() };
+            rest.allocs = rest.allocs.saturating_sub(live.blocks);
+            rest.alloc_bytes = rest.alloc_bytes.saturating_sub(live.bytes);
+        }
+        match (holders.first_mut(), or_else) {
+            (Some((_, first)), _) => first.totals = rest,
+            (None, Some(process)) => {
+                self.stacks.entry((process, StackId::UNKNOWN)).or_default().totals = rest;
+            }
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn discrepancies(&self) -> impl Iterator<Item = Discrepancy> {
+        self.stacks.iter().filter_map(|((process, stack), numbers)| {
+            let (counted, listed) = (numbers.totals.live(), numbers.blocks.iter().copied().collect());
+            (counted != listed).then_some(Discrepancy { process: *process, stack: *stack, counted, listed })
+        })
+    }
+}
+
+fn totals(entry: &StackEntry) -> Totals {
+    let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process: _, sent: _ } = *entry;
+    Totals { allocs, alloc_bytes, frees, freed_bytes }
+}

@@ -1,0 +1,149 @@
+//! The file behind a mapping, held open.
+//!
+//! A path in /proc/PID/maps may lead elsewhere by now (an upgrade replaced the file, it was deleted) or mean
+//! something else here (a container's mount namespace). /proc/PID/map_files leads to the mapped file itself
+//! but wants CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE; else the path is taken under the process's root, and
+//! only if device and inode are those of the mapping. On btrfs maps shows another device than stat does, so
+//! there the first way is the only one.
+//!
+//! Files are read into memory, not mapped: a mapped file that someone truncates raises SIGBUS, which would end
+//! the agent with its probes attached. The bytes are needed only while hooks are looked up.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use super::{Device, Mapping, MappingKind, ProcessError};
+
+/// More than any program known (debug builds of browsers); a file above is refused rather than memory filled.
+const LARGEST: u64 = 4 << 30;
+
+/// An open program or library. While it is held, [`OpenBinary::probe_path`] leads to it.
+#[derive(Debug)]
+pub struct OpenBinary {
+    file: File,
+    /// With `inode`, as this machine's stat numbers it: equal for two mappings of one file.
+    pub device: u64,
+    pub inode: u64,
+    /// To show, not to open.
+    pub display: PathBuf,
+}
+
+impl OpenBinary {
+    /// Opens the file that process `pid` has mapped; none where the mapping has no file.
+    ///
+    /// # Errors
+    /// The file is out of reach, or the path holds another one.
+    pub fn behind(pid: u32, mapping: &Mapping) -> Result<Option<Self>, ProcessError> {
+        let MappingKind::File { device, inode, path, deleted } = &mapping.kind else { return Ok(None) };
+        let exact: PathBuf = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end).into();
+        if let Ok(file) = File::open(&exact) {
+            return Self::held(file, path).map(Some).map_err(|error| ProcessError::of_io(pid, exact, error));
+        }
+        if *deleted {
+            return Err(ProcessError::Replaced { pid, path: path.clone() });
+        }
+        // The process's own root first; ours where the process is gone already.
+        let rooted = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path));
+        let (rooted, file) = match File::open(&rooted) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.clone(), File::open(path)),
+            result => (rooted, result),
+        };
+        let unreadable = |error| ProcessError::of_io(pid, rooted.clone(), error);
+        let file = file.map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        let found_device = Device { major: libc::major(found.dev()), minor: libc::minor(found.dev()) };
+        if (found_device, found.ino()) != (*device, *inode) {
+            return Err(ProcessError::Replaced { pid, path: path.clone() });
+        }
+        Self::held(file, path).map(Some).map_err(unreadable)
+    }
+
+    /// Opens a file by its path, for a program that is not started yet.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Self::held(File::open(path)?, path)
+    }
+
+    fn held(file: File, display: &Path) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { file, device: metadata.dev(), inode: metadata.ino(), display: display.to_owned() })
+    }
+
+    /// A path by which this process can have the kernel probe the file, deleted or not, while `self` lives.
+    #[must_use]
+    pub fn probe_path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// The whole file.
+    ///
+    /// # Errors
+    /// Larger than memory should be filled with, or unreadable.
+    pub fn read(&self) -> Result<Vec<u8>, ProcessError> {
+        let pid = std::process::id();
+        let unreadable = |error| ProcessError::of_io(pid, self.display.clone(), error);
+        // Opened anew: the position of a descriptor is shared, and two readers would move each other's.
+        let mut file = File::open(self.probe_path()).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        if size > LARGEST {
+            return Err(ProcessError::TooLarge { path: self.display.clone(), limit: LARGEST });
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Mappings, *};
+
+    /// Where the test program's own code is mapped.
+    fn own_code() -> Mapping {
+        let exe = std::env::current_exe().unwrap();
+        let mappings = Mappings::read(std::process::id()).unwrap();
+        mappings.iter().find(|mapping| mapping.path() == Some(&exe) && mapping.executable).unwrap().clone()
+    }
+
+    #[test]
+    fn the_file_behind_a_mapping_is_opened_and_read() {
+        let binary = OpenBinary::behind(std::process::id(), &own_code()).unwrap().unwrap();
+        let expected = std::fs::read("/proc/self/exe").unwrap();
+        assert!(binary.read().unwrap() == expected);
+        assert!(std::fs::read(binary.probe_path()).unwrap() == expected);
+    }
+
+    #[test]
+    fn a_mapping_without_a_file_has_none() {
+        let mut mapping = own_code();
+        mapping.kind = MappingKind::Vdso;
+        assert!(OpenBinary::behind(std::process::id(), &mapping).unwrap().is_none());
+    }
+
+    #[test]
+    fn another_file_at_the_same_path_is_refused() {
+        let mut mapping = own_code();
+        // No such range: map_files cannot help, as without the capability.
+        mapping.end += 4096;
+        assert!(OpenBinary::behind(std::process::id(), &mapping).unwrap().is_some());
+        let MappingKind::File { inode, .. } = &mut mapping.kind else { unreachable!() };
+        *inode += 1;
+        let error = OpenBinary::behind(std::process::id(), &mapping).unwrap_err();
+        assert!(matches!(error, ProcessError::Replaced { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_deleted_file_can_still_be_read_while_it_is_held() {
+        let path = std::env::temp_dir().join(format!("leaktrace-deleted-{}", std::process::id()));
+        std::fs::write(&path, b"code").unwrap();
+        let binary = OpenBinary::at(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(binary.read().unwrap(), b"code");
+    }
+}

@@ -1,0 +1,330 @@
+//! The lines of a recording. Numbers stand as they crossed from the kernel side.
+
+use leaktrace_common::{
+    counter::{COUNTERS, Counter},
+    hook::Shape,
+    live::{Block, BlockKey},
+    process::ProcessId,
+    stack::{StackEntry, StackId, StopReason},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{
+    Backing, Binary, BinaryId, Event, FileOffset, Hooked, Mapping, Mappings, ProcessEvent, Region, Snapshot,
+    Stack, Traced,
+};
+
+/// The first line.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) leaktrace_stream: u32,
+    /// Of the machine, in bytes.
+    pub(super) page: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Line {
+    Stack {
+        process: u32,
+        id: u64,
+        tgid: u32,
+        hook: u16,
+        stop: u32,
+        addresses: Vec<u64>,
+    },
+    Region {
+        process: u32,
+        shape: u8,
+        flags: u32,
+        protection: u32,
+        address: u64,
+        length: u64,
+        old_address: u64,
+        old_length: u64,
+        stack: u64,
+        entered: u64,
+        returned: u64,
+    },
+    Exec {
+        tgid: u32,
+        before: u32,
+        process: u32,
+        at: u64,
+    },
+    Fork {
+        parent_tgid: u32,
+        parent: u32,
+        tgid: u32,
+        process: Option<u32>,
+        at: u64,
+    },
+    Exit {
+        tgid: u32,
+        process: u32,
+        at: u64,
+    },
+    Undecodable,
+    Traced {
+        process: u32,
+        pid: u32,
+        comm: String,
+        command: String,
+        at: u64,
+    },
+    Mappings {
+        process: u32,
+        list: Vec<Mapped>,
+    },
+    Binary {
+        id: u32,
+        path: String,
+    },
+    Hooked {
+        number: u16,
+        function: String,
+    },
+    Snapshot {
+        at: u64,
+        stacks: Vec<Entry>,
+        blocks: Vec<Live>,
+        counters: Vec<(String, u64)>,
+    },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Mapped {
+    start: u64,
+    end: u64,
+    offset: u64,
+    what: What,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Binary(u32),
+    Anonymous,
+    Vdso,
+}
+
+/// Stack, process, allocs, alloc_bytes, frees, freed_bytes, sent.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry(u64, u32, u64, u64, u64, u64, u32);
+
+/// Process, address, size, stack, born.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Live(u32, u64, u64, u64, u64);
+
+/// What a line holds.
+#[derive(Debug, PartialEq)]
+pub(super) enum Read {
+    Event(Event),
+    Snapshot(Snapshot),
+}
+
+impl From<&Event> for Line {
+    fn from(event: &Event) -> Self {
+        match event {
+            Event::Stack(Stack { id, process, tgid, hook, stop, addresses }) => Self::Stack {
+                process: process.0,
+                id: id.0,
+                tgid: *tgid,
+                hook: *hook,
+                stop: *stop as u32,
+                addresses: addresses.clone(),
+            },
+            Event::Region(region) => Self::from(*region),
+            Event::Process(event) => Self::from(*event),
+            Event::Undecodable => Self::Undecodable,
+            Event::Traced(Traced { process, pid, comm, command, at }) => Self::Traced {
+                process: process.0,
+                pid: *pid,
+                comm: comm.clone(),
+                command: command.clone(),
+                at: *at,
+            },
+            Event::Mappings(Mappings { process, list }) => {
+                Self::Mappings { process: process.0, list: list.iter().map(Mapped::from).collect() }
+            }
+            Event::Binary(Binary { id, path }) => Self::Binary { id: id.0, path: path.clone() },
+            Event::Hooked(Hooked { number, function }) => {
+                Self::Hooked { number: *number, function: function.clone() }
+            }
+        }
+    }
+}
+
+impl From<Region> for Line {
+    fn from(region: Region) -> Self {
+        let Region { process, shape, flags, protection, address, length, .. } = region;
+        let Region { old_address, old_length, stack, entered, returned, .. } = region;
+        Self::Region {
+            process: process.0,
+            shape: shape as u8,
+            flags,
+            protection,
+            address,
+            length,
+            old_address,
+            old_length,
+            stack: stack.0,
+            entered,
+            returned,
+        }
+    }
+}
+
+impl From<ProcessEvent> for Line {
+    fn from(event: ProcessEvent) -> Self {
+        match event {
+            ProcessEvent::Exec { tgid, before, process, at } => {
+                Self::Exec { tgid, before: before.0, process: process.0, at }
+            }
+            ProcessEvent::Fork { parent_tgid, parent, tgid, process, at } => {
+                let process = process.map(|process| process.0);
+                Self::Fork { parent_tgid, parent: parent.0, tgid, process, at }
+            }
+            ProcessEvent::Exit { tgid, process, at } => Self::Exit { tgid, process: process.0, at },
+        }
+    }
+}
+
+impl From<&Mapping> for Mapped {
+    fn from(mapping: &Mapping) -> Self {
+        let Mapping { start, end, offset, backing } = *mapping;
+        let what = match backing {
+            Backing::Binary(binary) => What::Binary(binary.0),
+            Backing::Anonymous => What::Anonymous,
+            Backing::Vdso => What::Vdso,
+        };
+        Self { start, end, offset: offset.0, what }
+    }
+}
+
+impl From<Mapped> for Mapping {
+    fn from(mapped: Mapped) -> Self {
+        let Mapped { start, end, offset, what } = mapped;
+        let backing = match what {
+            What::Binary(binary) => Backing::Binary(BinaryId(binary)),
+            What::Anonymous => Backing::Anonymous,
+            What::Vdso => Backing::Vdso,
+        };
+        Self { start, end, offset: FileOffset(offset), backing }
+    }
+}
+
+impl From<&Snapshot> for Line {
+    fn from(snapshot: &Snapshot) -> Self {
+        let Snapshot { at, stacks, blocks, counters } = snapshot;
+        let stacks = stacks.iter().map(|(id, entry)| {
+            // The check value has done its work in the kernel.
+            let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process, sent } = *entry;
+            Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent)
+        });
+        let blocks = blocks
+            .iter()
+            .map(|(key, block)| Live(key.process.0, key.address, block.size, block.stack, block.born));
+        let counters = Counter::ALL.iter().map(|counter| (*counter, counters[*counter as usize]));
+        let counters = counters.filter(|(_, count)| *count > 0);
+        Self::Snapshot {
+            at: *at,
+            stacks: stacks.collect(),
+            blocks: blocks.collect(),
+            counters: counters.map(|(counter, count)| (counter.key().to_owned(), count)).collect(),
+        }
+    }
+}
+
+impl TryFrom<Line> for Read {
+    type Error = String;
+
+    fn try_from(line: Line) -> Result<Self, String> {
+        Ok(Self::Event(match line {
+            Line::Stack { process, id, tgid, hook, stop, addresses } => Event::Stack(Stack {
+                id: StackId(id),
+                process: ProcessId(process),
+                tgid,
+                hook,
+                stop: StopReason::try_from(stop).map_err(|stop| format!("unknown stop reason {stop}"))?,
+                addresses,
+            }),
+            Line::Region {
+                process,
+                shape,
+                flags,
+                protection,
+                address,
+                length,
+                old_address,
+                old_length,
+                stack,
+                entered,
+                returned,
+            } => Event::Region(Region {
+                process: ProcessId(process),
+                shape: Shape::try_from(shape).map_err(|shape| format!("unknown shape {shape}"))?,
+                flags,
+                protection,
+                address,
+                length,
+                old_address,
+                old_length,
+                stack: StackId(stack),
+                entered,
+                returned,
+            }),
+            Line::Exec { tgid, before, process, at } => Event::Process(ProcessEvent::Exec {
+                tgid,
+                before: ProcessId(before),
+                process: ProcessId(process),
+                at,
+            }),
+            Line::Fork { parent_tgid, parent, tgid, process, at } => Event::Process(ProcessEvent::Fork {
+                parent_tgid,
+                parent: ProcessId(parent),
+                tgid,
+                process: process.map(ProcessId),
+                at,
+            }),
+            Line::Exit { tgid, process, at } => {
+                Event::Process(ProcessEvent::Exit { tgid, process: ProcessId(process), at })
+            }
+            Line::Undecodable => Event::Undecodable,
+            Line::Traced { process, pid, comm, command, at } => {
+                Event::Traced(Traced { process: ProcessId(process), pid, comm, command, at })
+            }
+            Line::Mappings { process, list } => Event::Mappings(Mappings {
+                process: ProcessId(process),
+                list: list.into_iter().map(Mapping::from).collect(),
+            }),
+            Line::Binary { id, path } => Event::Binary(Binary { id: BinaryId(id), path }),
+            Line::Hooked { number, function } => Event::Hooked(Hooked { number, function }),
+            Line::Snapshot { at, stacks, blocks, counters } => {
+                return Ok(Self::Snapshot(snapshot(at, stacks, blocks, &counters)?));
+            }
+        }))
+    }
+}
+
+fn snapshot(
+    at: u64,
+    stacks: Vec<Entry>,
+    blocks: Vec<Live>,
+    counted: &[(String, u64)],
+) -> Result<Snapshot, String> {
+    let stacks =
+        stacks.into_iter().map(|Entry(id, process, allocs, alloc_bytes, frees, freed_bytes, sent)| {
+            (StackId(id), StackEntry { check: 0, allocs, alloc_bytes, frees, freed_bytes, process, sent })
+        });
+    let blocks = blocks.into_iter().map(|Live(process, address, size, stack, born)| {
+        (BlockKey::new(ProcessId(process), address), Block { size, stack, born })
+    });
+    let mut counters = [0; COUNTERS];
+    for (key, count) in counted {
+        let counter = Counter::ALL.iter().find(|counter| counter.key() == key);
+        let counter = counter.ok_or_else(|| format!("unknown counter {key}"))?;
+        counters[*counter as usize] = *count;
+    }
+    Ok(Snapshot { at, stacks: stacks.collect(), blocks: blocks.collect(), counters })
+}

@@ -1,0 +1,61 @@
+//! Amounts as a person reads them.
+
+use bytesize::ByteSize;
+
+pub(super) fn bytes(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+/// `1,234,567`
+pub(super) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `1 block`, `2 blocks`
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The two largest units at most.
+pub(super) fn duration(ns: u64) -> String {
+    let (ms, s) = (ns / 1_000_000, ns / 1_000_000_000);
+    let two = |large: u64, unit: &str, small: u64, below: &str| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {below}"),
+    };
+    match s {
+        0 if ms == 0 => "under 1 ms".to_owned(),
+        0 => format!("{ms} ms"),
+        1..60 => format!("{s} s"),
+        60..3600 => two(s / 60, "min", s % 60, "s"),
+        3600..86_400 => two(s / 3600, "h", s / 60 % 60, "min"),
+        _ => two(s / 86_400, "d", s / 3600 % 24, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_stand_in_threes() {
+        let shown = [0, 999, 1000, 1_234_567].map(count);
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "block"), counted(2000, "block")], ["1 block", "2,000 blocks"]);
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        const S: u64 = 1_000_000_000;
+        let shown = [5, 2_000_000, 59 * S, 60 * S, 3_725 * S, 100_000 * S].map(duration);
+        assert_eq!(shown, ["under 1 ms", "2 ms", "59 s", "1 min", "1 h 2 min", "1 d 3 h"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a run failed, and the exit code that says so.
+
+use thiserror::Error;
+
+use super::{launch::LaunchError, output::OutputError};
+use crate::{
+    binary::loader::LoaderError,
+    cli::exit::Exit,
+    kernel::{LoadError, attach::AttachError, features::Missing},
+    process::ProcessError,
+    symbolize::SymbolizeError,
+};
+
+/// Every way a run can fail before or while it traces.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Symbolize(#[from] SymbolizeError),
+    #[error("process {pid} ended before it was traced; is it still running? pgrep -a NAME")]
+    EndedBefore { pid: u32 },
+    #[error("--lib {path} cannot be opened: {source}")]
+    Library { path: String, source: std::io::Error },
+    #[error(
+        "nothing to trace in process {pid} ({comm}): no known allocator in it.\n{reasons}\
+         If it has an allocator of its own, name its functions' prefix: --prefix my_ (for my_malloc, my_free)"
+    )]
+    NothingToTrace { pid: u32, comm: String, reasons: String },
+    #[error(
+        "process {pid} has a seccomp filter, and on this kernel a return probe would end it \
+         (Linux 6.11 to 6.13 let the filter see the probe's own system call).\n\
+         Trace it on a kernel from 6.14 on, or let its filter allow system call 335 (uretprobe)"
+    )]
+    WouldEndTarget { pid: u32 },
+    #[error("{doing} failed")]
+    Io { doing: &'static str, source: std::io::Error },
+}
+
+impl Failure {
+    /// The documented exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Load(error) | Self::Attach(AttachError::Load(error)) => load_exit(error),
+            Self::Process(ProcessError::NoPermission { .. }) => Exit::NoPermission,
+            Self::Process(
+                ProcessError::NoSuchProcess { .. }
+                | ProcessError::KernelThread { .. }
+                | ProcessError::Thread { .. }
+                | ProcessError::Zombie { .. },
+            )
+            | Self::EndedBefore { .. }
+            | Self::Launch(_)
+            | Self::Loader(_) => Exit::NoTarget,
+            Self::Output(_) | Self::Library { .. } => Exit::Usage,
+            Self::NothingToTrace { .. } => Exit::NothingToTrace,
+            Self::WouldEndTarget { .. } => Exit::Kernel,
+            Self::Attach(_) | Self::Process(_) | Self::Symbolize(_) | Self::Io { .. } => Exit::Failure,
+        }
+    }
+}
+
+fn load_exit(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Missing(Missing::Capabilities(_)) => Exit::NoPermission,
+        LoadError::Missing(_) | LoadError::Btf(_) | LoadError::Program { .. } | LoadError::Object(_) => {
+            Exit::Kernel
+        }
+        LoadError::NotInObject(_) | LoadError::Table { .. } => Exit::Failure,
+    }
+}

@@ -1,0 +1,273 @@
+//! The wiring: from a plan to a report. The only async code.
+
+pub mod demo;
+mod failure;
+pub mod launch;
+mod notice;
+mod output;
+mod probes;
+mod session;
+mod spaces;
+mod unwinding;
+mod watch;
+
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+
+    process::Child,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, sleep, sleep_until},
+};
+
+pub use failure::Failure;
+use launch::Waiting;
+use output::{Output, to_stdout};
+use probes::Probes;
+use session::Session;
+
+use crate::{
+    binary::loader,
+    cli::{self, Plan, Targets},
+    kernel::{self, Kernel},
+    process::OpenBinary,
+    record::Recorder,
+    report::{self, Exporter as _, Folded, Json, Report, Text},
+    symbolize::{Names, Symbolizer as _},
+    target::Wanted,
+};
+
+/// How often tables are cleared of programs that are gone, when any went.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Where the report goes, opened.
+struct Outputs {
+    json: Option<Output>,
+    folded: Option<Output>,
+    stream: Option<Output>,
+}
+
+/// A program started by leaktrace.
+enum Started {
+    Waiting(Waiting),
+    Running(Child),
+}
+
+/// Traces as planned and prints the report.
+///
+/// # Errors
+/// What kept it from tracing, or went wrong while it did; in that case what was gathered is printed first.
+pub fn run(plan: &Plan) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Io { doing: "starting the event loop", source })?;
+    runtime.block_on(trace(plan))
+}
+
+async fn trace(plan: &Plan) -> Result<(), Failure> {
+    let mut outputs = Outputs::open(&plan.output)?;
+    // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
+    let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
+    let (mut interrupted, mut terminated) =
+        (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
+
+    let mut session = prepare(plan, outputs.stream.take())?;
+    let mut started = add_targets(&mut session, plan)?;
+    session.begin()?;
+    if let Some(Started::Waiting(waiting)) = started {
+        started = Some(Started::Running(waiting.start()?));
+    }
+
+    let begun = Instant::now();
+    let end = plan.duration.map(|duration| begun + duration);
+    let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
+    let mut names = Names::default();
+    let traced: Result<(), Failure> = loop {
+        tokio::select! {
+            biased;
+            _ = interrupted.recv() => break Ok(()),
+            _ = terminated.recv() => break Ok(()),
+            () = until(end) => break Ok(()),
+            _ = reports.tick() => {
+                let looked = session.listen().and_then(|()| session.snapshot());
+                let shown = looked.and_then(|()| match plan.interval {
+                    Some(_) => show(plan, &mut session, &mut names),
+                    None => Ok(()),
+                });
+                if let Err(error) = shown { break Err(error) }
+            }
+            () = sleep(session.pace()) => {
+                if let Err(error) = session.listen() { break Err(error) }
+                notice::print(session.notices.drain(..), plan);
+                if !session.is_alive() {
+                    break Ok(());
+                }
+            }
+        }
+    };
+    finish(plan, session, names, &mut outputs, traced, started)
+}
+
+/// Whatever ended the trace, what it gathered is shown.
+fn finish(
+    plan: &Plan,
+    mut session: Session,
+    mut names: Names,
+    outputs: &mut Outputs,
+    traced: Result<(), Failure>,
+    started: Option<Started>,
+) -> Result<(), Failure> {
+    let read = session.freeze().and_then(|()| session.snapshot());
+    notice::print(session.notices.drain(..), plan);
+    let report = report(plan, &mut session, &mut names);
+    let report = report?;
+    if !plan.output.quiet {
+        print(plan, &report)?;
+    }
+    outputs.write(&report)?;
+    notice::at_end(&session, plan);
+    // The probes go before the program is left to itself.
+    drop(session);
+    leave(plan, started)?;
+    traced.and(read)
+}
+
+fn prepare(plan: &Plan, stream: Option<Output>) -> Result<Session, Failure> {
+    let kernel = Kernel::load(kernel::Options {
+        min_size: plan.min_size,
+        max_size: plan.max_size,
+        max_live: plan.max_live,
+        max_stacks: plan.max_stacks,
+    })?;
+    let only = libraries(plan)?;
+    let wanted = Wanted { mappings: plan.mmap, prefixes: plan.prefixes.clone() };
+    let probes = Probes::new(wanted, only, plan.follow, plan.probe_at_entry);
+    let recorder = stream
+        .map(|stream| Recorder::new(stream.into_file(), kernel::clock::page_size()))
+        .transpose()
+        .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
+    Session::new(kernel, probes, plan.follow, recorder)
+}
+
+fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
+    if plan.libraries.is_empty() {
+        return Ok(None);
+    }
+    let inode = |path: &std::path::PathBuf| match OpenBinary::at(path) {
+        Ok(file) => Ok((file.device, file.inode)),
+        Err(source) => Err(Failure::Library { path: path.display().to_string(), source }),
+    };
+    plan.libraries.iter().map(inode).collect::<Result<_, _>>().map(Some)
+}
+
+fn add_targets(session: &mut Session, plan: &Plan) -> Result<Option<Started>, Failure> {
+    match &plan.targets {
+        Targets::Pids(pids) => {
+            for pid in pids {
+                let attached = session.add_running(*pid)?;
+                notice::attached(*pid, session.comm_of(*pid), &attached, plan);
+            }
+            Ok(None)
+        }
+        Targets::Command(command) => launch_traced(session, plan, command, false).map(Some),
+        Targets::Demo { node } => {
+            let command = demo::command(*node)
+                .map_err(|source| Failure::Io { doing: "finding the demo's program", source })?;
+            launch_traced(session, plan, &command, true).map(Some)
+        }
+    }
+}
+
+fn launch_traced(
+    session: &mut Session,
+    plan: &Plan,
+    command: &[OsString],
+    quiet: bool,
+) -> Result<Started, Failure> {
+    let startup = loader::libraries(&command[0])?;
+    let waiting = launch::launch(command, quiet)?;
+    let files = std::iter::once(&startup.program).chain(&startup.libraries);
+    let files = files.filter_map(|path| OpenBinary::at(path).ok());
+    let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let attached = session.add_waiting(waiting.pid, &shown.join(" "), files)?;
+    notice::attached(waiting.pid, &shown[0], &attached, plan);
+    Ok(Started::Waiting(waiting))
+}
+
+fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<Report, Failure> {
+    session.offer_perf_maps();
+    let places = session.ledger.places(|_| true);
+    session.symbols.resolve(&places, names)?;
+    let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
+    Ok(Report::new(&session.ledger, names, report::Options { older_than_ns }))
+}
+
+fn show(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
+    if plan.output.quiet {
+        return Ok(());
+    }
+    let report = report(plan, session, names)?;
+    print(plan, &report)?;
+    to_stdout(|out| writeln!(out)).map_err(|source| Failure::Io { doing: "printing the report", source })
+}
+
+fn print(plan: &Plan, report: &Report) -> Result<(), Failure> {
+    let colour = match plan.output.colour {
+        cli::Colour::Plain => report::Colour::Never,
+        cli::Colour::Ansi => report::Colour::Always,
+    };
+    let width = terminal_size::terminal_size().map_or(120, |(width, _)| usize::from(width.0));
+    let text = Text { top: plan.output.top, verbose: plan.output.verbose, colour, width };
+    to_stdout(|out| text.write(report, out))
+        .map_err(|source| Failure::Io { doing: "printing the report", source })
+}
+
+/// The demo's program is ended; any other goes on.
+fn leave(plan: &Plan, started: Option<Started>) -> Result<(), Failure> {
+    let Some(Started::Running(mut child)) = started else { return Ok(()) };
+    let waited = if matches!(plan.targets, Targets::Demo { .. }) {
+        child.kill().and_then(|()| child.wait().map(Some))
+    } else {
+        child.try_wait()
+    };
+    let status = waited.map_err(|source| Failure::Io { doing: "waiting for the program", source })?;
+    if !matches!(plan.targets, Targets::Demo { .. }) {
+        notice::left(child.id(), status);
+    }
+    Ok(())
+}
+
+impl Outputs {
+    fn open(output: &cli::Output) -> Result<Self, Failure> {
+        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Output::open).transpose();
+        Ok(Self { json: open(&output.json)?, folded: open(&output.folded)?, stream: open(&output.stream)? })
+    }
+
+    fn write(&mut self, report: &Report) -> Result<(), Failure> {
+        if let Some(json) = &mut self.json {
+            json.write(|out| Json.write(report, out))?;
+        }
+        if let Some(folded) = &mut self.folded {
+            folded.write(|out| Folded.write(report, out))?;
+        }
+        Ok(())
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn every(period: Duration, begun: Instant) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(begun + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

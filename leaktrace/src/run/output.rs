@@ -1,0 +1,77 @@
+//! Where reports go. Files are opened before tracing starts, so that an hour's trace is not lost to a typo.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// An output cannot be written.
+#[derive(Debug, Error)]
+#[error("cannot write {}: {source}\nGive a path in a directory that exists and that you may write to", path.display())]
+pub struct OutputError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// An open output.
+#[derive(Debug)]
+pub(super) struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    /// Opens or makes the file; what is in it stays until something is written.
+    pub(super) fn open(path: &Path) -> Result<Self, OutputError> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        file.map(|file| Self { path: path.to_owned(), file })
+            .map_err(|source| OutputError { path: path.to_owned(), source })
+    }
+
+    /// Replaces what the file holds.
+    pub(super) fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), OutputError> {
+        let failed = |source| OutputError { path: self.path.clone(), source };
+        // A pipe or /dev/stdout cannot be cut, and needs not.
+        let _ = self.file.set_len(0);
+        let mut buffered = io::BufWriter::new(&self.file);
+        write(&mut buffered).and_then(|()| buffered.flush()).map_err(failed)
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+}
+
+/// Writes to stdout; a reader that went away (`| head`) is no error.
+pub(super) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_said_with_its_path() {
+        let error = Output::open(Path::new("/no/such/directory/out.json")).unwrap_err().to_string();
+        assert!(error.contains("/no/such/directory/out.json"), "{error}");
+    }
+
+    #[test]
+    fn what_was_in_the_file_stays_until_the_report_is_written() {
+        let path = std::env::temp_dir().join(format!("leaktrace-output-{}", std::process::id()));
+        std::fs::write(&path, "an older and longer report").unwrap();
+        let mut output = Output::open(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "an older and longer report");
+        output.write(|out| out.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        std::fs::remove_file(path).unwrap();
+    }
+}

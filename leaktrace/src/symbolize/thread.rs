@@ -1,0 +1,109 @@
+//! The thread that looks names up: blazesym's caches cannot be shared between threads, and a look-up in a large
+//! binary takes a second in which the agent has to keep reading its rings.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    sync::mpsc::{Receiver, Sender, channel},
+};
+
+use leaktrace_common::process::ProcessId;
+
+use super::{Named, Names, NoName, SymbolizeError, Symbolizer, blaze::Blaze};
+use crate::attribute::{BinaryId, Place};
+
+enum Request {
+    Binary(BinaryId, File),
+    PerfMap(ProcessId, File),
+    Name(Vec<Place>),
+}
+
+type Answer = Vec<(Place, Named)>;
+
+/// Ends with its handle.
+#[derive(Debug)]
+pub struct SymbolThread {
+    requests: Sender<Request>,
+    answers: Receiver<Answer>,
+    /// Asked and not answered yet.
+    waiting: HashSet<Place>,
+}
+
+impl SymbolThread {
+    pub fn start() -> Result<Self, SymbolizeError> {
+        let (requests, inbox) = channel();
+        let (outbox, answers) = channel();
+        std::thread::Builder::new()
+            .name("symbols".to_owned())
+            .spawn(move || serve(&inbox, &outbox))
+            .map_err(SymbolizeError::Start)?;
+        Ok(Self { requests, answers, waiting: HashSet::new() })
+    }
+
+    /// The file that holds the code of `binary`. It is kept open to the end, so open it while it is there.
+    pub fn add_binary(&self, binary: BinaryId, file: File) -> Result<(), SymbolizeError> {
+        self.send(Request::Binary(binary, file))
+    }
+
+    /// The perf map of a process, `/proc/PID/root/tmp/perf-PID.map` with the PID of its own namespace.
+    pub fn add_perf_map(&self, process: ProcessId, file: File) -> Result<(), SymbolizeError> {
+        self.send(Request::PerfMap(process, file))
+    }
+
+    /// Asks for what `names` lacks, and returns at once. Code made at run time should be asked for as soon
+    /// as it is seen: its runtime may overwrite it.
+    pub fn ask(&mut self, places: &[Place], names: &Names) -> Result<(), SymbolizeError> {
+        let is_wanted = |place: &Place| match names.get(*place) {
+            Named::Unknown(NoName::NotAsked) => true,
+            Named::Unknown(NoName::NoPerfMap) => matches!(place, Place::Jit { .. }),
+            _ => false,
+        };
+        let new: Vec<Place> =
+            places.iter().copied().filter(|place| is_wanted(place) && self.waiting.insert(*place)).collect();
+        if new.is_empty() { Ok(()) } else { self.send(Request::Name(new)) }
+    }
+
+    /// Takes the answers that are there.
+    pub fn collect(&mut self, names: &mut Names) {
+        while let Ok(answer) = self.answers.try_recv() {
+            self.keep(answer, names);
+        }
+    }
+
+    fn keep(&mut self, answer: Answer, names: &mut Names) {
+        for (place, named) in answer {
+            self.waiting.remove(&place);
+            names.insert(place, named);
+        }
+    }
+
+    fn send(&self, request: Request) -> Result<(), SymbolizeError> {
+        self.requests.send(request).map_err(|_| SymbolizeError::Gone)
+    }
+}
+
+impl Symbolizer for SymbolThread {
+    fn resolve(&mut self, places: &[Place], names: &mut Names) -> Result<(), SymbolizeError> {
+        self.ask(places, names)?;
+        while !self.waiting.is_empty() {
+            let answer = self.answers.recv().map_err(|_| SymbolizeError::Gone)?;
+            self.keep(answer, names);
+        }
+        Ok(())
+    }
+}
+
+fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
+    let mut blaze = Blaze::new();
+    while let Ok(request) = inbox.recv() {
+        match request {
+            Request::Binary(id, file) => blaze.add_binary(id, file),
+            Request::PerfMap(process, file) => blaze.add_perf_map(process, file),
+            Request::Name(places) => {
+                if outbox.send(blaze.name(&places)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

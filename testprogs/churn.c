@@ -1,0 +1,46 @@
+/* Four threads make 10^6 malloc and free pairs; among them two sites leak. */
+#include "testprog.h"
+
+#include <pthread.h>
+
+enum { THREADS = 4, PAIRS = 250000 };
+
+static struct truth pairs = {.site = "churn_pair"};
+static struct truth small = {.site = "leak_small"};
+static struct truth large = {.site = "leak_large"};
+
+SITE static void *churn_pair(size_t size) { return keep(malloc(size)); }
+SITE static void leak_small(size_t size) { keep(malloc(size)); }
+SITE static void leak_large(size_t size) { keep(malloc(size)); }
+
+static void *work(void *argument) {
+    long thread = (long)argument;
+    for (long i = 0; i < PAIRS; i++) {
+        size_t size = 16 + (size_t)((i * 37 + thread) % 2000);
+        void *block = churn_pair(size);
+        allocated(&pairs, size);
+        if (i % 1000 == 0) {
+            leak_small(24);
+            allocated(&small, 24);
+        }
+        if (i % 5000 == 0) {
+            size_t leaked = 1000 + (size_t)(i / 5000);
+            leak_large(leaked);
+            allocated(&large, leaked);
+        }
+        free(block);
+        freed(&pairs, size);
+    }
+    return NULL;
+}
+
+int main(void) {
+    ready();
+    pthread_t threads[THREADS];
+    for (long i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, work, (void *)i);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    tell(&pairs);
+    tell(&small);
+    tell(&large);
+    done();
+}

@@ -1,0 +1,122 @@
+//! Processes and threads that begin, change and end while they are traced, and a leaktrace that does.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{process::Command, thread, time::Duration};
+
+use tests_kernel::{
+    Agent, Program,
+    agent::binary,
+    assert_exact,
+    compile::{Compiler, compiled},
+    needs_root,
+    report::Sums,
+    trace,
+};
+
+#[test]
+fn a_thousand_threads_that_end_leave_the_books_right() {
+    needs_root();
+    let mut program = Program::c("threads_exit.c").unwrap();
+    let report = trace(&mut program, &[]);
+    assert_exact(&report, &program.truth);
+}
+
+/// The site's numbers as the program told them.
+fn told(program: &Program, site: &str) -> Sums {
+    program.truth.sites.iter().find(|(name, _)| name == site).unwrap().1
+}
+
+#[test]
+fn a_child_is_not_followed_and_does_not_change_its_parents_books() {
+    needs_root();
+    let mut program = Program::c("fork.c").unwrap();
+    let report = trace(&mut program, &[]);
+    assert_eq!(report.at("parent_leak"), told(&program, "parent_leak"));
+    assert_eq!(report.at("child_leak"), Sums::default());
+    assert_eq!(report.coverage.lost, 0);
+}
+
+#[test]
+fn a_followed_child_has_books_of_its_own() {
+    needs_root();
+    let mut program = Program::c("fork.c").unwrap();
+    let report = trace(&mut program, &["--follow"]);
+    let child = u32::try_from(program.truth.number("child").unwrap()).unwrap();
+    assert_eq!(report.at_in("parent_leak", program.pid()), told(&program, "parent_leak"));
+    assert_eq!(report.at_in("child_leak", child), told(&program, "child_leak"));
+    assert_eq!(report.at_in("child_leak", program.pid()), Sums::default());
+    // The five blocks that the child inherited and freed are the parent's in the parent.
+    assert!(report.counter("FreeUnknown") >= 5);
+}
+
+#[test]
+fn what_a_program_held_before_exec_is_gone_after_it() {
+    needs_root();
+    let mut program = Program::c("exec.c").unwrap();
+    let report = trace(&mut program, &[]);
+    let before = report.at("before_exec");
+    assert_eq!((before.live_bytes, before.live_blocks), (0, 0));
+    assert_exact(&report, &program.truth);
+}
+
+#[test]
+fn the_report_comes_when_the_target_ends() {
+    needs_root();
+    let mut program = Program::c("family.c").unwrap();
+    let mut agent = Agent::attach(&[program.pid()], &[]).unwrap();
+    program.work().unwrap();
+    program.end().unwrap();
+    let report = agent.ended().unwrap();
+    assert_exact(&report, &program.truth);
+}
+
+#[test]
+fn a_command_is_traced_from_its_start_to_its_end() {
+    needs_root();
+    let executable = compiled("family.c", Compiler::Gcc).unwrap();
+    // It waits for two lines; the shell gives them.
+    let script = format!("printf '\\n\\n' | {}", executable.display());
+    let mut agent =
+        Agent::start(Command::new(binary()).args(["--follow", "--", "sh", "-c", &script])).unwrap();
+    let report = agent.ended().unwrap();
+    assert_eq!(report.at("site_malloc").allocs, 2);
+    assert_eq!(report.at("site_malloc_mapped").live_bytes, 1_234_567);
+}
+
+#[test]
+fn a_duration_ends_tracing_and_not_the_target() {
+    needs_root();
+    let mut program = Program::c("steady.c").unwrap();
+    let mut agent = Agent::attach(&[program.pid()], &["--duration", "1s"]).unwrap();
+    program.begin().unwrap();
+    let report = agent.ended().unwrap();
+    assert!(report.totals.allocs > 0);
+    program.begin().unwrap();
+    program.finish().unwrap();
+    assert_eq!(program.truth.number("wrong"), Some(0));
+    program.end().unwrap();
+}
+
+#[test]
+fn the_target_outlives_a_leaktrace_killed_in_mid_trace() {
+    needs_root();
+    let rounds: u64 = std::env::var("LEAKTRACE_SIGKILL_ROUNDS").map_or(100, |rounds| rounds.parse().unwrap());
+    let mut program = Program::c("steady.c").unwrap();
+    program.begin().unwrap();
+    for round in 0..rounds {
+        let agent = Agent::attach(&[program.pid()], &[]).unwrap();
+        // Killed at another moment each time; what is tested holds at all of them.
+        thread::sleep(Duration::from_millis(round * 7 % 40));
+        agent.kill().unwrap();
+        assert!(program.is_alive(), "the target died in round {round}");
+    }
+    // A last one still attaches, and what it reports has lost nothing.
+    let report = Agent::attach(&[program.pid()], &["--duration", "500ms"]).unwrap().ended().unwrap();
+    assert!(report.totals.allocs > 0);
+    assert_eq!(report.coverage.lost, 0);
+    program.begin().unwrap();
+    program.finish().unwrap();
+    assert_eq!(program.truth.number("wrong"), Some(0));
+    program.end().unwrap();
+}
