@@ -409,7 +409,7 @@ fn words_of<T: IntoBytes + zerocopy::Immutable>(records: &[T]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, fs::File, rc::Rc};
+    use std::{cell::RefCell, fs::File, rc::Rc, slice};
 
     use leaktrace_common::unwind::CHUNK_WORDS;
 
@@ -496,10 +496,10 @@ mod tests {
             (table.generation, table.epoch)
         };
         let (main, library) = (file(0x1000_0000, 1), file(0x2000_0000, 1));
-        assert_eq!(update(&[main.clone()]), (1, 1));
+        assert_eq!(update(slice::from_ref(&main)), (1, 1));
         assert_eq!(update(&[main.clone(), library.clone()]), (2, 1));
         // Unloaded, and loaded again where it was.
-        assert_eq!(update(&[main.clone()]), (3, 1));
+        assert_eq!(update(slice::from_ref(&main)), (3, 1));
         assert_eq!(update(&[main.clone(), library]), (4, 1));
         // Half of it over the old place: addresses mean something else.
         assert_eq!(update(&[main, file(0x2010_0000, 1)]), (5, 5));

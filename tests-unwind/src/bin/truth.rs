@@ -50,8 +50,7 @@ fn main() -> Result<ExitCode> {
     let only: Vec<String> = std::env::args().skip(1).collect();
     let preload = programs::build("preload.c", &["-shared", "-fPIC"])?;
     let mut kernel = Kernel::load(&programs::object()?)?;
-    for program in ["call_enter", "call_return", "free_enter", "process_exec", "process_fork", "process_exit"]
-    {
+    for program in ["call_enter", "call_return", "call_at_ret", "free_enter", "process_fork"] {
         println!("{program}: {} instructions verified", kernel.verify(program)?.unwrap_or(0));
     }
     for (program, symbol) in [
@@ -188,6 +187,7 @@ fn cases() -> Result<Vec<Case>> {
         case("rust", 2, &[&collections, "60"]),
         case("python3", 4, &[&python, &programs::script("work.py")]),
         case("perl", 2, &["perl", &programs::script("work.pl")]),
+        case("reload", 1, &[&reload, &seconds, &small, &middle, &large]),
         case("git", 1, &["git", "-C", env!("CARGO_MANIFEST_DIR"), "log", "--stat", "--oneline"]),
         case(
             "clang",
