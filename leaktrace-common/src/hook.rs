@@ -54,7 +54,8 @@ impl TryFrom<u8> for Shape {
 
 /// The cookie's meaning, a byte each from the lowest: shape, and the position (0 to 5) of the arguments `size`,
 /// `count` and `pointer`; then 16 bits of the hook's number in the agent's list and 8 bits of how many 8-byte
-/// words the stack pointer has moved between the function's entry and the probed instruction.
+/// words the stack pointer has moved between the function's entry and the probed instruction; and, highest, 1 if
+/// the function's return is seen at its `ret` and not by a return probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie {
     pub shape: u8,
@@ -63,19 +64,21 @@ pub struct Cookie {
     pub pointer_arg: u8,
     pub hook: u16,
     pub pushed_words: u8,
+    pub at_ret: u8,
 }
 
 impl Cookie {
     #[must_use]
     #[inline(always)]
     pub const fn pack(self) -> u64 {
-        let Self { shape, size_arg, count_arg, pointer_arg, hook, pushed_words } = self;
+        let Self { shape, size_arg, count_arg, pointer_arg, hook, pushed_words, at_ret } = self;
         shape as u64
             | (size_arg as u64) << 8
             | (count_arg as u64) << 16
             | (pointer_arg as u64) << 24
             | (hook as u64) << 32
             | (pushed_words as u64) << 48
+            | (at_ret as u64) << 56
     }
 
     #[must_use]
@@ -88,6 +91,7 @@ impl Cookie {
             pointer_arg: (bits >> 24) as u8,
             hook: (bits >> 32) as u16,
             pushed_words: (bits >> 48) as u8,
+            at_ret: (bits >> 56) as u8,
         }
     }
 }
@@ -98,8 +102,15 @@ mod tests {
 
     #[test]
     fn a_cookie_comes_back_as_it_was_packed() {
-        let cookie =
-            Cookie { shape: 9, size_arg: 5, count_arg: 4, pointer_arg: 3, hook: 0xabcd, pushed_words: 255 };
+        let cookie = Cookie {
+            shape: 9,
+            size_arg: 5,
+            count_arg: 4,
+            pointer_arg: 3,
+            hook: 0xabcd,
+            pushed_words: 255,
+            at_ret: 1,
+        };
         assert_eq!(Cookie::unpack(cookie.pack()), cookie);
     }
 }

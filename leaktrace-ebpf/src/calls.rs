@@ -2,7 +2,7 @@
 //!
 //! A call is told by its stack pointer: what is called inside it has a lower one (or the same, after a tail
 //! call) and is not counted again. A call that never returns (longjmp, a thread that ends) is found at the next
-//! entry, whose stack pointer is not below its own, and is given up there.
+//! entry: its stack pointer is not below the call's own, or the call's return address is no longer where it was.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use leaktrace_common::{
@@ -22,6 +22,8 @@ pub struct Call {
     pub cookie: u64,
     /// Stack pointer at the function's entry, where the return address stands.
     pub stack_pointer: u64,
+    /// The return address, where no return probe replaces it ([`Cookie::at_ret`]).
+    pub return_address: u64,
     /// Bytes asked for (`count * size` multiplied out).
     pub size: u64,
     /// Argument `pointer`: the block of realloc, where posix_memalign puts its result, the address for munmap.
@@ -44,6 +46,7 @@ pub struct Call {
 const NONE: Call = Call {
     cookie: 0,
     stack_pointer: 0,
+    return_address: 0,
     size: 0,
     pointer: 0,
     flags: 0,
@@ -63,11 +66,17 @@ pub fn enter(process: ProcessId, cookie: u64, stack_pointer: u64) -> Option<&'st
     if call.cookie != 0 && call.process == process {
         let tail_called =
             call.stack_pointer == stack_pointer && call.cookie != cookie && call.inner_returned == 0;
-        if call.stack_pointer > stack_pointer || tail_called {
+        if tail_called || (call.stack_pointer > stack_pointer && is_pending(call)) {
             count(Counter::Nested);
             return None;
         }
         give_up(call);
+    }
+    if Cookie::unpack(cookie).at_ret == 1 {
+        let mut word = [0];
+        // Unreadable: the call will be taken for one that never returned.
+        read::user(stack_pointer, &mut word);
+        call.return_address = word[0];
     }
     call.cookie = cookie;
     call.stack_pointer = stack_pointer;
@@ -102,6 +111,25 @@ pub fn is_moving(process: ProcessId, address: u64) -> bool {
     // SAFETY: only the thread itself, which is here, touches its slot.
     let call = unsafe { &*call };
     call.cookie != 0 && call.process == process && call.has_old == 1 && call.pointer == address
+}
+
+/// Whether the call's return address still stands where it was. After a longjmp other frames have taken its place.
+///
+/// A return probe puts the kernel's trampoline there, which is the first instruction of a page of its own
+/// (<https://github.com/torvalds/linux/blob/v6.12/kernel/events/uprobes.c>, `uprobe_get_trampoline_vaddr`).
+#[inline(always)]
+fn is_pending(call: &Call) -> bool {
+    const PAGE_BITS: u64 = 0xfff;
+    let mut word = [0];
+    if !read::user(call.stack_pointer, &mut word) {
+        return false;
+    }
+    let [word] = word;
+    if Cookie::unpack(call.cookie).at_ret == 1 {
+        word == call.return_address
+    } else {
+        word != 0 && word & PAGE_BITS == 0
+    }
 }
 
 /// Forgets the thread, which ends.

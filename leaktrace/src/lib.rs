@@ -4,9 +4,9 @@
 
 pub mod attribute;
 pub mod binary;
+pub mod cli;
 pub mod event;
 pub mod kernel;
-pub mod cli;
 pub mod ledger;
 pub mod probe_site;
 pub mod process;

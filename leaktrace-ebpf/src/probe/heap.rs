@@ -85,8 +85,7 @@ fn enter(process: ProcessEntry, bits: u64, regs: Regs<'_>) {
     call.size = regs.argument(cookie.size_arg);
     call.pointer = regs.argument(cookie.pointer_arg);
     if shape == Shape::AllocArray as u8 || shape == Shape::ReallocArray as u8 {
-        // Where this overflows the allocator refuses, so the product is never used.
-        call.size = call.size.wrapping_mul(regs.argument(cookie.count_arg));
+        call.size = product(call.size, regs.argument(cookie.count_arg));
     } else if shape >= Shape::Map as u8 {
         region::enter(call, shape, regs);
     }
@@ -99,6 +98,21 @@ fn enter(process: ProcessEntry, bits: u64, regs: Regs<'_>) {
             None => count(Counter::FreeUnknown),
         }
     }
+}
+
+/// Bytes of an array; the largest number where the product does not fit, which every allocator refuses.
+///
+/// By halves: of a check by division or a wider product the compiler makes a call that BPF does not have.
+#[inline(always)]
+fn product(size: u64, count: u64) -> u64 {
+    let (large, small) = if size > count { (size, count) } else { (count, size) };
+    let upper = (large >> 32).wrapping_mul(small);
+    if small >> 32 != 0 || upper >> 32 != 0 {
+        return u64::MAX;
+    }
+    let upper = upper << 32;
+    let sum = upper.wrapping_add((large & 0xffff_ffff).wrapping_mul(small));
+    if sum < upper { u64::MAX } else { sum }
 }
 
 #[inline(always)]

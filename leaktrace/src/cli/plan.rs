@@ -31,7 +31,9 @@ pub enum Targets {
     Pids(Vec<NonZeroU32>),
     Command(Vec<OsString>),
     /// The demo: with node, or with the native program.
-    Demo { node: Option<bool> },
+    Demo {
+        node: Option<bool>,
+    },
 }
 
 /// Where the report goes.

@@ -86,8 +86,10 @@ impl Kernel {
     /// Places one probe.
     pub fn attach(&mut self, place: &Place<'_>) -> Result<Probe, AttachError> {
         let Place { program, file, offset, cookie, pid } = *place;
-        let point =
-            UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie: Some(cookie) };
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(offset),
+            cookie: Some(cookie),
+        };
         let scope = pid.map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
         let uprobe: &mut UProbe = self.program(program.name())?;
         let link = uprobe.attach(point, file, scope).map_err(|source| AttachError::Refused {

@@ -45,8 +45,13 @@ impl Kernel {
         }
         let pid = u32::try_from(child).ok().and_then(NonZeroU32::new);
         let pid = pid.ok_or_else(|| trial(io::Error::last_os_error()))?;
-        let place =
-            Place { program: Program::CallReturn, file: Path::new("/proc/self/exe"), offset, cookie: 0, pid: Some(pid) };
+        let place = Place {
+            program: Program::CallReturn,
+            file: Path::new("/proc/self/exe"),
+            offset,
+            cookie: 0,
+            pid: Some(pid),
+        };
         let attached = self.attach(&place);
         // With no probe the child is let go all the same, and ends.
         let told = go.write_all(&[1]);

@@ -63,9 +63,10 @@ pub fn launch(command: &[OsString], quiet: bool) -> Result<Waiting, LaunchError>
     let spawned = thread::spawn(move || child.spawn());
     let mut pid = [0; 4];
     if told_pid.read_exact(&mut pid).is_err() {
-        let error = spawned.join().map_or_else(|_| io::ErrorKind::Other.into(), |spawned| {
-            spawned.err().unwrap_or_else(|| io::ErrorKind::Other.into())
-        });
+        let error = spawned.join().map_or_else(
+            |_| io::ErrorKind::Other.into(),
+            |spawned| spawned.err().unwrap_or_else(|| io::ErrorKind::Other.into()),
+        );
         return Err(failed(error));
     }
     let pid = NonZeroU32::new(u32::from_ne_bytes(pid)).ok_or_else(|| failed(io::ErrorKind::Other.into()))?;

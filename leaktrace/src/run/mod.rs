@@ -11,13 +11,7 @@ mod spaces;
 mod unwinding;
 mod watch;
 
-use std::{
-    collections::HashSet,
-    ffi::OsString,
-
-    process::Child,
-    time::Duration,
-};
+use std::{collections::HashSet, num::NonZeroU32, process::Child, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -27,7 +21,7 @@ use tokio::{
 pub use failure::Failure;
 use launch::Waiting;
 use output::{Output, to_stdout};
-use probes::Probes;
+use probes::{Attached, Probes};
 use session::Session;
 
 use crate::{
@@ -77,8 +71,13 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
 
     let mut session = prepare(plan, outputs.stream.take())?;
-    let mut started = add_targets(&mut session, plan)?;
+    let (mut started, attached) = add_targets(&mut session, plan)?;
     session.begin()?;
+    // Scripts wait for these lines: from here on nothing is missed.
+    for (pid, name, files) in &attached {
+        notice::attached(*pid, name, files, plan);
+    }
+    session.warn_of_unmatched_prefixes(&plan.prefixes);
     if let Some(Started::Waiting(waiting)) = started {
         started = Some(Started::Running(waiting.start()?));
     }
@@ -165,38 +164,32 @@ fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
     plan.libraries.iter().map(inode).collect::<Result<_, _>>().map(Some)
 }
 
-fn add_targets(session: &mut Session, plan: &Plan) -> Result<Option<Started>, Failure> {
-    match &plan.targets {
-        Targets::Pids(pids) => {
-            for pid in pids {
-                let attached = session.add_running(*pid)?;
-                notice::attached(*pid, session.comm_of(*pid), &attached, plan);
-            }
-            Ok(None)
-        }
-        Targets::Command(command) => launch_traced(session, plan, command, false).map(Some),
-        Targets::Demo { node } => {
-            let command = demo::command(*node)
-                .map_err(|source| Failure::Io { doing: "finding the demo's program", source })?;
-            launch_traced(session, plan, &command, true).map(Some)
-        }
-    }
-}
+/// Pid and name of a process, and what was attached to in which of its files.
+type Prepared = (NonZeroU32, String, Vec<(String, Attached)>);
 
-fn launch_traced(
-    session: &mut Session,
-    plan: &Plan,
-    command: &[OsString],
-    quiet: bool,
-) -> Result<Started, Failure> {
+fn add_targets(session: &mut Session, plan: &Plan) -> Result<(Option<Started>, Vec<Prepared>), Failure> {
+    let (command, quiet) = match &plan.targets {
+        Targets::Pids(pids) => {
+            let add = |pid: &NonZeroU32| {
+                let attached = session.add_running(*pid)?;
+                Ok((*pid, session.comm_of(*pid).to_owned(), attached))
+            };
+            return Ok((None, pids.iter().map(add).collect::<Result<_, Failure>>()?));
+        }
+        Targets::Command(command) => (command.clone(), false),
+        Targets::Demo { node } => {
+            let command = demo::command(*node);
+            (command.map_err(|source| Failure::Io { doing: "finding the demo's program", source })?, true)
+        }
+    };
     let startup = loader::libraries(&command[0])?;
-    let waiting = launch::launch(command, quiet)?;
+    let waiting = launch::launch(&command, quiet)?;
     let files = std::iter::once(&startup.program).chain(&startup.libraries);
     let files = files.filter_map(|path| OpenBinary::at(path).ok());
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let attached = session.add_waiting(waiting.pid, &shown.join(" "), files)?;
-    notice::attached(waiting.pid, &shown[0], &attached, plan);
-    Ok(Started::Waiting(waiting))
+    let prepared = (waiting.pid, shown[0].clone().into_owned(), attached);
+    Ok((Some(Started::Waiting(waiting)), vec![prepared]))
 }
 
 fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<Report, Failure> {

@@ -2,28 +2,39 @@
 
 use std::{num::NonZeroU32, process::ExitStatus};
 
-use super::{probes::Attached, session::{Notice, Session}};
+use super::{
+    probes::Attached,
+    session::{Notice, Session},
+};
 use crate::cli::Plan;
 
 /// What was attached to, in one line. Scripts may wait for it: it starts with `attached`.
 pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)], plan: &Plan) {
     let list: Vec<String> = files
         .iter()
-        .map(|(file, attached)| format!("{file} ({} functions, {} probes)", attached.functions, attached.probes))
+        .map(|(file, attached)| {
+            format!("{file} ({} functions, {} probes)", attached.functions, attached.probes)
+        })
         .collect();
     let list = if list.is_empty() { "probes that are already there".to_owned() } else { list.join(", ") };
     let until = if plan.duration.is_some() { "" } else { "; Ctrl-C stops and reports" };
     eprintln!("attached to {comm} (pid {pid}): {list}{until}");
     let slow: usize = files.iter().map(|(_, attached)| attached.slow).sum();
     if slow > 0 && plan.output.verbose {
-        eprintln!("  {slow} probes sit on instructions that the kernel single-steps (in a virtual machine 15 µs a call)");
+        eprintln!(
+            "  {slow} probes sit on instructions that the kernel single-steps (in a virtual machine 15 µs a call)"
+        );
     }
     let incomplete: usize = files.iter().map(|(_, attached)| attached.incomplete).sum();
     if incomplete > 0 {
-        eprintln!("  warning: {incomplete} functions have ways out that are not probed: some of their blocks are missed");
+        eprintln!(
+            "  warning: {incomplete} functions have ways out that are not probed: some of their blocks are missed"
+        );
     }
     if plan.follow {
-        eprintln!("  --follow: every process that maps these files pays about 1 µs an allocator call while this runs");
+        eprintln!(
+            "  --follow: every process that maps these files pays about 1 µs an allocator call while this runs"
+        );
     }
 }
 

@@ -32,7 +32,10 @@ impl Output {
     }
 
     /// Replaces what the file holds.
-    pub(super) fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), OutputError> {
+    pub(super) fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), OutputError> {
         let failed = |source| OutputError { path: self.path.clone(), source };
         // A pipe or /dev/stdout cannot be cut, and needs not.
         let _ = self.file.set_len(0);

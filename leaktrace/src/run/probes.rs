@@ -117,6 +117,12 @@ impl Probes {
         (known.first_hook..).zip(found.iter().map(|hook| hook.symbol.as_str()))
     }
 
+    /// Whether a function is probed whose name starts so.
+    pub(super) fn has_hook_with(&self, prefix: &str) -> bool {
+        let found = self.binaries.iter().filter_map(|known| known.hooks.as_ref().ok());
+        found.flat_map(|hooks| &hooks.found).any(|hook| hook.symbol.starts_with(prefix))
+    }
+
     /// Why nothing is probed in the file.
     pub(super) fn why_not(&self, id: BinaryId) -> Option<&NoAllocator> {
         self.binary(id).hooks.as_ref().err()
@@ -175,11 +181,8 @@ impl Probes {
 /// Program, file offset and whether the kernel emulates the instruction there; returns before the entry, so that
 /// no call is entered whose end would be missed.
 fn places(hook: &FoundHook, at_entry: bool) -> Vec<(Program, u64, bool)> {
-    let entry = if at_entry {
-        hook.entry.offset.0 - u64::from(hook.entry.from_entry)
-    } else {
-        hook.entry.offset.0
-    };
+    let entry =
+        if at_entry { hook.entry.offset.0 - u64::from(hook.entry.from_entry) } else { hook.entry.offset.0 };
     let emulated = hook.entry.emulated && (!at_entry || hook.entry.from_entry == 0);
     match &hook.returns {
         Returns::NotNeeded => vec![(Program::FreeEnter, entry, emulated)],

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use leaktrace_common::{live::BlockKey, process::{FOLLOW, ProcessId}};
+use leaktrace_common::{
+    live::BlockKey,
+    process::{FOLLOW, ProcessId},
+};
 
 use super::{
     Failure,
@@ -47,10 +50,20 @@ struct Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// A file with an allocator was mapped after tracing began.
-    AttachedLate { pid: u32, file: String, functions: usize },
+    AttachedLate {
+        pid: u32,
+        file: String,
+        functions: usize,
+    },
     /// A child of a traced process that is not traced.
-    NotFollowed { parent: u32, child: u32 },
-    Exec { pid: u32, comm: String },
+    NotFollowed {
+        parent: u32,
+        child: u32,
+    },
+    Exec {
+        pid: u32,
+        comm: String,
+    },
     /// A process's unwind tables could not be kept, and why.
     NoTables(String),
     /// A function that hands out or takes memory without a probe, and why.
@@ -169,6 +182,14 @@ impl Session {
         Ok(attached)
     }
 
+    /// A prefix that fits no function may be a typo, and then nothing of that allocator is seen.
+    pub(super) fn warn_of_unmatched_prefixes(&mut self, prefixes: &[String]) {
+        let unmatched = prefixes.iter().filter(|prefix| !self.probes.has_hook_with(prefix));
+        self.notices.extend(unmatched.map(|prefix| {
+            Notice::Unseen(format!("no function to probe is named {prefix}malloc, {prefix}free or the like"))
+        }));
+    }
+
     /// From now on everything is recorded, in all processes from the same moment on.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
         let flags = if self.follow { FOLLOW } else { 0 };
@@ -251,12 +272,18 @@ impl Session {
     /// Reads the kernel's tables into the books, and clears there what belongs to programs that are gone.
     pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
         let snapshot = self.kernel.snapshot()?;
-        let ended: HashSet<ProcessId> =
-            self.ledger.processes().filter(|process| process.state != State::Running).map(|process| process.id).collect();
+        let ended: HashSet<ProcessId> = self
+            .ledger
+            .processes()
+            .filter(|process| process.state != State::Running)
+            .map(|process| process.id)
+            .collect();
         let of_ended: Vec<BlockKey> =
             snapshot.blocks.iter().map(|(key, _)| *key).filter(|key| ended.contains(&key.process)).collect();
         if let Some(recorder) = &mut self.recorder {
-            recorder.snapshot(&snapshot).map_err(|source| Failure::Io { doing: "writing the recording", source })?;
+            recorder
+                .snapshot(&snapshot)
+                .map_err(|source| Failure::Io { doing: "writing the recording", source })?;
         }
         self.ledger.snapshot(snapshot);
         self.kernel.forget(&of_ended)?;
@@ -532,8 +559,9 @@ impl Session {
 
 fn watch(pid: NonZeroU32) -> Result<Watched, Failure> {
     Watched::open(pid.get()).map_err(|source| match source.raw_os_error() {
-        Some(libc::ESRCH) => Identity::of(pid.get())
-            .map_or_else(Failure::Process, |_| Failure::EndedBefore { pid: pid.get() }),
+        Some(libc::ESRCH) => {
+            Identity::of(pid.get()).map_or_else(Failure::Process, |_| Failure::EndedBefore { pid: pid.get() })
+        }
         // A thread that is not a process.
         Some(libc::EINVAL | libc::ENOENT) => Identity::of(pid.get())
             .map_or_else(Failure::Process, |_| Failure::Io { doing: "watching the process", source }),

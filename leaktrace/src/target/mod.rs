@@ -55,6 +55,7 @@ impl FoundHook {
             pointer_arg: self.pointer_arg,
             hook,
             pushed_words: self.entry.pushed_words,
+            at_ret: u8::from(matches!(self.returns, Returns::AtRet { .. })),
         }
     }
 }
