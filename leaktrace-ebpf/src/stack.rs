@@ -16,7 +16,7 @@ use crate::{
     read,
     regs::Regs,
     scratch,
-    unwind::{self, Start},
+    unwind::{self, Hashes, Start},
 };
 
 /// The id of the caller's stack, whose entry is then in `STACKS`; unknown where it could not be kept.
@@ -27,16 +27,15 @@ pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> S
         return StackId::UNKNOWN;
     };
     let (walk, record) = (&mut scratch.walk, &mut scratch.record);
-    walk.id = 0;
-    walk.check = 0;
-    unwind::mix(walk, u64::from(process.0) << 16 | u64::from(hook));
+    walk.hashes = Hashes { id: 0, check: 0 };
+    walk.hashes.mix(u64::from(process.0) << 16 | u64::from(hook));
     unwind::unwind(walk, record, regs, process, start);
     record.kind = RecordKind::Stack as u32;
     record.process = process.0;
-    record.id = walk.id;
+    record.id = walk.hashes.id;
     record.hook = u32::from(hook);
     record.tgid = (read::thread() >> 32) as u32;
-    let id = intern(record, walk.check);
+    let id = intern(record, walk.hashes.check);
     scratch::release(scratch);
     id
 }

@@ -16,7 +16,7 @@ use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{
-        UProbe,
+        Program, UProbe,
         uprobe::{UProbeAttachLocation, UProbeScope},
     },
 };
@@ -131,7 +131,15 @@ impl Kernel {
 
     /// Loads a program and returns how many instructions the verifier followed.
     pub fn verify(&mut self, program: &str) -> Result<Option<u32>> {
-        Ok(self.program(program)?.info()?.verified_instruction_count())
+        let name = program;
+        let info = match self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))? {
+            Program::RawTracePoint(program) => {
+                program.load().with_context(|| format!("loading {name}"))?;
+                program.info()?
+            }
+            _ => self.program(name)?.info()?,
+        };
+        Ok(info.verified_instruction_count())
     }
 
     /// Attaches a program to a symbol of a file, in all processes.

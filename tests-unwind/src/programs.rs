@@ -37,9 +37,13 @@ pub fn object() -> Result<PathBuf> {
 
 /// Compiles a source of `testprogs/unwind`, without frame pointers as distributions do.
 pub fn build(source: &str, more: &[&str]) -> Result<PathBuf> {
+    build_as(source, source, more)
+}
+
+/// The same under another name.
+pub fn build_as(source: &str, name: &str, more: &[&str]) -> Result<PathBuf> {
     let path = root().join("testprogs/unwind").join(source);
-    let stem = path.file_stem().context("no name")?;
-    let built = output()?.join(stem).with_extension(if more.contains(&"-shared") { "so" } else { "bin" });
+    let built = output()?.join(name).with_extension(if more.contains(&"-shared") { "so" } else { "bin" });
     let extension = path.extension().and_then(|extension| extension.to_str());
     let mut command = match extension {
         Some("rs") => {

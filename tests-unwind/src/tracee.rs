@@ -32,15 +32,15 @@ pub enum State {
 impl Tracee {
     /// Starts it, with its addresses the same in every run.
     pub fn start(command: &mut Command, id: ProcessId) -> Result<Self> {
-        // SAFETY: a single system call, which is safe to make between fork and exec.
-        let command = unsafe {
-            command.pre_exec(|| {
-                if libc::personality(libc::ADDR_NO_RANDOMIZE as u64) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                Ok(())
-            })
+        let without_randomisation = || {
+            // SAFETY: a system call that takes a number.
+            if unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as u64) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
         };
+        // SAFETY: what runs between fork and exec is a single system call.
+        let command = unsafe { command.pre_exec(without_randomisation) };
         let child = command.spawn().with_context(|| format!("{command:?}"))?;
         Ok(Self { child, id, started: Instant::now() })
     }

@@ -217,6 +217,20 @@ impl Rule {
         self.head & 0xff
     }
 
+    /// `cfa`, to be added with wrapping.
+    #[must_use]
+    #[inline(always)]
+    pub fn cfa_bytes(self) -> u64 {
+        i64::from(self.cfa) as u64
+    }
+
+    /// `post`, to be added with wrapping.
+    #[must_use]
+    #[inline(always)]
+    pub fn post_bytes(self) -> u64 {
+        i64::from(self.post) as u64
+    }
+
     #[must_use]
     #[inline(always)]
     pub const fn flags(self) -> u32 {

@@ -45,7 +45,12 @@ pub enum Start {
 pub struct Walk {
     registers: Registers,
     memory: Memory,
-    /// Two independent hashes of the frames so far.
+    pub hashes: Hashes,
+}
+
+/// Two independent hashes of the frames so far.
+#[repr(C)]
+pub struct Hashes {
     pub id: u64,
     pub check: u64,
 }
@@ -91,9 +96,9 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
     memory.mapping.start = 0;
     memory.mapping.end = 0;
     let epoch = memory.table.epoch;
-    mix(walk, u64::from(epoch));
+    walk.hashes.mix(u64::from(epoch));
     if start == Start::Return {
-        push(walk, record, regs.instruction_pointer());
+        push(&mut walk.hashes, record, regs.instruction_pointer());
     } else if start == Start::Entry {
         let Walk { registers, memory, .. } = walk;
         if !enter(registers, memory) {
@@ -101,7 +106,7 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
             return;
         }
         let caller = walk.registers.pc;
-        push(walk, record, caller);
+        push(&mut walk.hashes, record, caller);
     }
     if walk.memory.table.count == 0 {
         record.stop = StopReason::NoTables as u32;
@@ -163,15 +168,14 @@ struct Kernel<'a> {
 unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
     // SAFETY: `bpf_loop` passes on the context that `unwind` made, whose references are live and not used meanwhile.
     let (walk, record, cache) = unsafe { (&mut *(*context).walk, &mut *(*context).record, (*context).cache) };
+    let mut kernel = Kernel { memory: &mut walk.memory, cache };
     let mut count = 0;
     while count < FRAMES_A_CALL {
-        let mut kernel = Kernel { memory: &mut walk.memory, cache };
         if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut kernel) {
             record.stop = reason as u32;
             return 1;
         }
-        let caller = walk.registers.pc;
-        if !push(walk, record, caller) {
+        if !push(&mut walk.hashes, record, walk.registers.pc) {
             // `stop` says so already.
             return 1;
         }
@@ -210,22 +214,24 @@ impl World for Kernel<'_> {
 }
 
 #[inline(always)]
-fn push(walk: &mut Walk, record: &mut StackRecord, address: u64) -> bool {
+fn push(hashes: &mut Hashes, record: &mut StackRecord, address: u64) -> bool {
     let depth = record.depth as usize;
     if depth >= MAX_FRAMES {
         return false;
     }
     record.frames[depth & (MAX_FRAMES - 1)] = address;
     record.depth = depth as u32 + 1;
-    mix(walk, address);
+    hashes.mix(address);
     true
 }
 
-/// Adds a word to both hashes: multiply and fold, with two odd constants (of splitmix64 and of xxHash).
-#[inline(always)]
-pub fn mix(walk: &mut Walk, word: u64) {
-    let id = (walk.id ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    walk.id = id ^ (id >> 29);
-    let check = (walk.check ^ word).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    walk.check = check ^ (check >> 31);
+impl Hashes {
+    /// Adds a word to both: multiply and fold, with two odd constants (of splitmix64 and of xxHash).
+    #[inline(always)]
+    pub fn mix(&mut self, word: u64) {
+        let id = (self.id ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.id = id ^ (id >> 29);
+        let check = (self.check ^ word).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        self.check = check ^ (check >> 31);
+    }
 }

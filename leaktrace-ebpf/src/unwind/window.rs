@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 const PAGE: u64 = 4096;
 /// Less than this up to the end of the page is read together with the next one. Above a stack there is always
 /// some: the environment, or a thread's control block.
-const LEAST: u64 = 2048;
+const LEAST: u64 = 1024;
 /// A power of two above the longest read: offsets are masked with it for the verifier.
 const SIZE: u64 = 8192;
 

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, io, ops::Range, time::Duration};
 
-use leaktrace_common::unwind::{ARENA_CHUNKS, CHUNK_WORDS, Ref};
+use leaktrace_common::unwind::{self, ARENA_CHUNKS, CHUNK_WORDS, Ref};
 use thiserror::Error;
 
 /// The kernel's map of chunks, see `ARENA` of the kernel side.
@@ -83,8 +83,11 @@ impl<C: Chunks> Arena<C> {
             None if self.chunks.len() == ARENA_CHUNKS => return Err(ArenaError::Full),
             None => {
                 let memory = self.source.grow()?;
-                let free = vec![words..CHUNK_WORDS as u32];
-                self.chunks.push(Space { memory, free });
+                let mut space = Space { memory, free: Vec::new() };
+                if words < CHUNK_WORDS as u32 {
+                    space.put_back(words..CHUNK_WORDS as u32);
+                }
+                self.chunks.push(space);
                 (0, self.chunks.len() as u32 - 1)
             }
         };
@@ -117,6 +120,22 @@ impl<C: Chunks> Arena<C> {
     pub fn used(&self) -> usize {
         let free: usize = self.chunks.iter().flat_map(|chunk| &chunk.free).map(ExactSizeIterator::len).sum();
         self.size() - free * 4
+    }
+}
+
+/// The agent's own look at the tables, as the kernel side has it.
+impl<'a, C: Chunks> unwind::Arena for &'a Arena<C>
+where
+    C::Chunk: AsRef<[u32]>,
+{
+    type Chunk = &'a [u32];
+
+    fn chunk(self, place: Ref) -> Option<&'a [u32]> {
+        Some(self.chunks.get(place.chunk() as usize)?.memory.as_ref())
+    }
+
+    fn word(chunk: &'a [u32], index: u32) -> u32 {
+        chunk[index as usize % CHUNK_WORDS]
     }
 }
 

@@ -76,7 +76,7 @@ impl<'d, S: UnwindSection<Bytes<'d>>> Entry<'_, S> {
                     _ => Slot::LOST,
                 }
             }
-            rule => slot(rule),
+            rule => slot(rule.as_ref()),
         };
         let second = match row.register(followed.second) {
             Some(RegisterRule::Expression(expression)) if self.machine == Machine::X86_64 => {
@@ -88,7 +88,7 @@ impl<'d, S: UnwindSection<Bytes<'d>>> Entry<'_, S> {
                     _ => Slot::LOST,
                 }
             }
-            rule => slot(rule),
+            rule => slot(rule.as_ref()),
         };
         if self.machine == Machine::Aarch64 && second == Slot::LOST {
             return Err(Why::ReturnAddress);
@@ -179,10 +179,10 @@ impl<'d, S: UnwindSection<Bytes<'d>>> Entry<'_, S> {
 }
 
 /// "Undefined" is unchanged here, as in libgcc: assemblers write it for registers that they leave alone.
-fn slot(rule: Option<RegisterRule<usize>>) -> Slot {
+fn slot(rule: Option<&RegisterRule<usize>>) -> Slot {
     match rule {
         None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => Slot::SAME,
-        Some(RegisterRule::Offset(bytes)) => Slot::at(bytes).unwrap_or(Slot::LOST),
+        Some(RegisterRule::Offset(bytes)) => Slot::at(*bytes).unwrap_or(Slot::LOST),
         Some(_) => Slot::LOST,
     }
 }

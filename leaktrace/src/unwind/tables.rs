@@ -3,6 +3,9 @@
 //! Order of publishing: rows, rules, page table, list of mappings, and last the process's own entry, by which the
 //! kernel side finds all the others. What an entry referred to before rests before its memory is used again.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -150,7 +153,7 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
     pub fn remove(&mut self, process: ProcessId, now: Duration) -> Result<(), TablesError> {
         let withdrawn = self.kernel.withdraw(process);
         if let Some(published) = self.processes.remove(&process) {
-            self.retire(published.mappings, published.list, now);
+            self.retire(&published.mappings, published.list, now);
         }
         withdrawn.map_err(|source| TablesError::Publish { process, source })
     }
@@ -171,6 +174,12 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
                 arena.give_up(span, now);
             }
         }
+    }
+
+    /// Where the tables are.
+    #[must_use]
+    pub const fn arena(&self) -> &Arena<C> {
+        &self.arena
     }
 
     /// Bytes of the arena, and how many of them are in use.
@@ -341,15 +350,15 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
         }
         let before = self.processes.insert(process, Published { mappings, list, meanings, epoch });
         if let Some(before) = before {
-            self.retire(before.mappings, before.list, now);
+            self.retire(&before.mappings, before.list, now);
         }
         Ok(())
     }
 
     /// Gives up what an entry referred to that is published no more.
-    fn retire(&mut self, mappings: Vec<(CodeMapping, Option<BinaryId>)>, list: Span, now: Duration) {
+    fn retire(&mut self, mappings: &[(CodeMapping, Option<BinaryId>)], list: Span, now: Duration) {
         self.arena.give_up(list, now);
-        for binary in used(&mappings) {
+        for binary in used(mappings) {
             if let Some(binary) = self.binaries.get_mut(&binary) {
                 binary.users -= 1;
                 binary.unused_since = now;
