@@ -2,7 +2,8 @@
 //!
 //! A call is told by its stack pointer: what is called inside it has a lower one (or the same, after a tail
 //! call) and is not counted again. A call that never returns (longjmp, a thread that ends) is found at the next
-//! entry: its stack pointer is not below the call's own, or the call's return address is no longer where it was.
+//! entry: its stack pointer is not below the call's own, or the call's return address is no longer where it was,
+//! or the callers do not lead past it.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use leaktrace_common::{
@@ -12,7 +13,7 @@ use leaktrace_common::{
     process::ProcessId,
 };
 
-use crate::{count::count, live, maps::CALLS, read};
+use crate::{count::count, live, maps::CALLS, read, regs::Regs, stack};
 
 /// A thread's call. All zero: none.
 #[repr(C)]
@@ -61,12 +62,17 @@ const NONE: Call = Call {
 
 /// The slot of this thread if a call that enters with `cookie` at `stack_pointer` is an outermost one.
 #[inline(always)]
-pub fn enter(process: ProcessId, cookie: u64, stack_pointer: u64) -> Option<&'static mut Call> {
+pub fn enter(
+    process: ProcessId,
+    cookie: u64,
+    stack_pointer: u64,
+    regs: Regs<'_>,
+) -> Option<&'static mut Call> {
     let call = slot()?;
     if call.cookie != 0 && call.process == process {
         let tail_called =
             call.stack_pointer == stack_pointer && call.cookie != cookie && call.inner_returned == 0;
-        if tail_called || (call.stack_pointer > stack_pointer && is_pending(call)) {
+        if tail_called || (call.stack_pointer > stack_pointer && is_pending(call, regs)) {
             count(Counter::Nested);
             return None;
         }
@@ -113,23 +119,26 @@ pub fn is_moving(process: ProcessId, address: u64) -> bool {
     call.cookie != 0 && call.process == process && call.has_old == 1 && call.pointer == address
 }
 
-/// Whether the call's return address still stands where it was. After a longjmp other frames have taken its place.
+/// Whether the call is still under way. After a longjmp other frames have taken its place, and the return address
+/// no longer stands where it was.
 ///
 /// A return probe puts the kernel's trampoline there, which is the first instruction of a page of its own
 /// (<https://github.com/torvalds/linux/blob/v6.12/kernel/events/uprobes.c>, `uprobe_get_trampoline_vaddr`).
 #[inline(always)]
-fn is_pending(call: &Call) -> bool {
+fn is_pending(call: &Call, regs: Regs<'_>) -> bool {
     const PAGE_BITS: u64 = 0xfff;
     let mut word = [0];
     if !read::user(call.stack_pointer, &mut word) {
         return false;
     }
     let [word] = word;
-    if Cookie::unpack(call.cookie).at_ret == 1 {
+    let stands = if Cookie::unpack(call.cookie).at_ret == 1 {
         word == call.return_address
     } else {
         word != 0 && word & PAGE_BITS == 0
-    }
+    };
+    // A frame with room that it has not written yet may lie over an old return address.
+    stands && !stack::has_left(regs, call.process, call.stack_pointer)
 }
 
 /// Forgets the thread, which ends.

@@ -14,7 +14,7 @@ use crate::{
     count::count,
     maps::{EVENTS, STACKS},
     read,
-    regs::Regs,
+    regs::{RETURN_SLOT, Regs},
     scratch,
     unwind::{self, Hashes, Start},
 };
@@ -38,6 +38,21 @@ pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> S
     let id = intern(record, walk.hashes.check);
     scratch::release(scratch);
     id
+}
+
+/// Whether the callers of the function that is about to run do surely not include the one whose return address
+/// stands at `slot`.
+#[inline(always)]
+pub fn has_left(regs: Regs<'_>, process: ProcessId, slot: u64) -> bool {
+    let Some(scratch) = scratch::acquire() else { return false };
+    let (walk, record) = (&mut scratch.walk, &mut scratch.record);
+    walk.watched = slot + RETURN_SLOT;
+    walk.is_met = 0;
+    unwind::unwind(walk, record, regs, process, Start::Entry);
+    let has_left = walk.has_missed(record);
+    walk.watched = 0;
+    scratch::release(scratch);
+    has_left
 }
 
 #[inline(always)]

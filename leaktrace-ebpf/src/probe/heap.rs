@@ -80,7 +80,7 @@ fn free(process: ProcessId, address: u64) {
 fn enter(process: ProcessEntry, bits: u64, regs: Regs<'_>) {
     let cookie = Cookie::unpack(bits);
     let entry = regs.stack_pointer() + u64::from(cookie.pushed_words) * 8;
-    let Some(call) = calls::enter(process.id, bits, entry) else { return };
+    let Some(call) = calls::enter(process.id, bits, entry, regs) else { return };
     let shape = cookie.shape;
     call.size = regs.argument(cookie.size_arg);
     call.pointer = regs.argument(cookie.pointer_arg);

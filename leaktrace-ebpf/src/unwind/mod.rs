@@ -46,6 +46,9 @@ pub struct Walk {
     registers: Registers,
     memory: Memory,
     pub hashes: Hashes,
+    /// A stack pointer to look out for, 0 for none, and whether a caller has it.
+    pub watched: u64,
+    pub is_met: u64,
 }
 
 /// Two independent hashes of the frames so far.
@@ -127,6 +130,15 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
     }
 }
 
+impl Walk {
+    /// Whether the walk came past the watched stack pointer without meeting it.
+    #[inline(always)]
+    pub fn has_missed(&self, record: &StackRecord) -> bool {
+        let is_past = self.registers.stack_pointer > self.watched || record.stop == StopReason::End as u32;
+        self.is_met == 0 && is_past
+    }
+}
+
 /// Gives a child the tables of its parent, of whom it is a copy, until the agent gives it its own.
 #[inline(always)]
 pub fn inherit(parent: ProcessId, child: ProcessId) {
@@ -174,6 +186,9 @@ unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
         if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut kernel) {
             record.stop = reason as u32;
             return 1;
+        }
+        if walk.registers.stack_pointer == walk.watched {
+            walk.is_met = 1;
         }
         if !push(&mut walk.hashes, record, walk.registers.pc) {
             // `stop` says so already.
