@@ -36,7 +36,8 @@ enum Line {
 }
 
 impl Truth {
-    pub(crate) fn read(&mut self, line: &str) -> Result<()> {
+    /// One line of a program's output.
+    pub fn read(&mut self, line: &str) -> Result<()> {
         match serde_json::from_str(line).with_context(|| format!("not a line of truth: {line}"))? {
             Line::Site { site, sums } => self.sites.push((site, sums)),
             Line::Allocator { allocator, sums } => self.allocators.push((allocator, sums)),
@@ -53,12 +54,9 @@ impl Truth {
     }
 }
 
-/// Every site and counter to the byte, and nothing lost.
-///
-/// # Panics
-/// With all that differs.
-pub fn assert_exact(report: &Report, truth: &Truth) {
-    assert!(!truth.sites.is_empty(), "the program told no truth");
+/// Every site and counter to the byte, and nothing lost: what differs, one text each.
+#[must_use]
+pub fn differences(report: &Report, truth: &Truth) -> Vec<String> {
     let mut differs = Vec::new();
     for (site, told) in &truth.sites {
         let found = report.at(site);
@@ -81,6 +79,14 @@ pub fn assert_exact(report: &Report, truth: &Truth) {
     if report.coverage.lost != 0 {
         differs.push(format!("{} lost: {:?}", report.coverage.lost, report.coverage.counters));
     }
+    differs
+}
+
+/// # Panics
+/// With all that differs.
+pub fn assert_exact(report: &Report, truth: &Truth) {
+    assert!(!truth.sites.is_empty(), "the program told no truth");
+    let differs = differences(report, truth);
     assert!(
         differs.is_empty(),
         "the report differs from the truth:\n{}\n\nreported: {:?}\n{:?}\n{}",

@@ -4,6 +4,7 @@ mod bench;
 mod bpf;
 mod checkout;
 mod command;
+mod kernels;
 mod layers;
 mod lint;
 mod stamp;
@@ -34,6 +35,8 @@ enum Command {
     Lint,
     /// What tracing costs per malloc and free: bare, leaktrace, probes at function entries
     Bench(bench::Args),
+    /// Boots older kernels under emulation and holds leaktrace's reports there against the truth
+    Kernels(kernels::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&checkout, &args),
         Command::Lint => lint::run(&checkout),
         Command::Bench(args) => bench::run(&checkout, &args),
+        Command::Kernels(args) => kernels::run(&checkout, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

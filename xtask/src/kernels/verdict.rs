@@ -1,0 +1,54 @@
+//! What a machine left, held against what its programs say of themselves.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use tests_kernel::{
+    Report,
+    report::Sums,
+    truth::{Truth, differences},
+};
+
+use super::{Case, machine::Ran};
+
+/// What is wrong; nothing if all is well.
+pub(crate) fn judge(ran: &Ran, cases: &[Case]) -> Vec<String> {
+    match ran.verdict() {
+        None => {
+            return vec![format!(
+                "the machine did not come to its end; its last lines:\n{}",
+                ran.last_words()
+            )];
+        }
+        Some(verdict) if !verdict.starts_with("OK ") => return vec![verdict.to_owned()],
+        Some(_) => {}
+    }
+    let of_case = |case: &Case| match compare(ran, case) {
+        Ok(wrong) => wrong.into_iter().map(|what| format!("{}: {what}", case.name)).collect(),
+        Err(error) => vec![format!("{}: {error:#}", case.name)],
+    };
+    cases.iter().flat_map(of_case).collect()
+}
+
+fn compare(ran: &Ran, case: &Case) -> Result<Vec<String>> {
+    let report = Report::read(&ran.result(&format!("{}.json", case.name)))?;
+    let told = ran.result(&format!("{}.truth", case.name));
+    let told = fs::read_to_string(&told).with_context(|| format!("no {}", told.display()))?;
+    let mut truth = Truth::default();
+    for line in told.lines().filter(|line| line.starts_with('{')) {
+        truth.read(line)?;
+    }
+    ensure!(!truth.sites.is_empty(), "the program told no truth");
+    let mut wrong = differences(&report, &truth);
+    if case.source == "short_churn.c" {
+        // Known without asking the program, so that a harness that compares nothing with nothing is found.
+        let leaked = report.at("leak_small");
+        let known =
+            Sums { live_bytes: 4800, live_blocks: 200, allocs: 200, alloc_bytes: 4800, ..Sums::default() };
+        if leaked != known {
+            wrong
+                .push(format!("leak_small: 2 threads leak 100 blocks of 24 bytes each, reported {leaked:?}"));
+        }
+    }
+    Ok(wrong)
+}
