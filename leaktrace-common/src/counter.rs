@@ -57,8 +57,8 @@ counters! {
     StackDelayed = 8, Seen, "new stacks sent late: ring buffer full";
     /// An allocation at an address that was live: its free was missed.
     ImplicitFree = 9, Doubt, "frees missed (an address was handed out again)";
-    /// A free of an address not in the table.
-    FreeUnknown = 10, Seen, "frees of blocks not seen allocated (from before tracing, or filtered)";
+    /// A free of an address not in the table. glibc frees what an ended thread's cache holds once more, too.
+    FreeUnknown = 10, Seen, "frees of blocks not seen allocated (from before tracing, filtered, or an ended thread's cache)";
     /// malloc and friends returned null.
     AllocFailed = 11, Seen, "allocations that failed";
     /// A call made inside another call of the same allocator, counted once.

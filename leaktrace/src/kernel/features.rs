@@ -76,7 +76,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let admin = has(CAP_SYS_ADMIN);
     NEEDED
         .into_iter()
-        .filter(|(bit, _)| !has(*bit) && !(admin && *bit >= CAP_SYS_ADMIN))
+        .filter(|(bit, _)| !(has(*bit) || admin && *bit >= CAP_SYS_ADMIN))
         .map(|(_, name)| name)
         .collect()
 }

@@ -6,6 +6,7 @@
 //! and vendor kernels with the change taken back: no version number tells, so it is tried, on a child of our own.
 
 #![allow(unsafe_code, reason = "fork, seccomp and waitpid have no safe form in the standard library")]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "a forked child is a row of system calls")]
 
 use std::{
     hint::black_box,

@@ -1,6 +1,7 @@
 //! Starts a program that waits before its `exec`, so that probes stand before its first instruction.
 
 #![allow(unsafe_code, reason = "pre_exec: code between fork and exec")]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "what runs there is unsafe as a whole")]
 
 use std::{
     ffi::OsString,

@@ -1,0 +1,125 @@
+//! The files behind a process's code: known to the books, probed where they hold an allocator, and what their
+//! code is unwound and named by.
+
+use std::{fs::File, num::NonZeroU32};
+
+use leaktrace_common::process::ProcessId;
+
+use super::{
+    super::{Failure, probes::Attached},
+    Notice, Session,
+};
+use crate::{
+    event::{self, Backing, BinaryId, Event, FileOffset},
+    process::{Mapping, MappingKind, OpenBinary},
+};
+
+impl Session {
+    /// A prefix that fits no function may be a typo, and then nothing of that allocator is seen.
+    pub(in crate::run) fn warn_of_unmatched_prefixes(&mut self, prefixes: &[String]) {
+        let unmatched = prefixes.iter().filter(|prefix| !self.probes.has_hook_with(prefix));
+        self.notices.extend(unmatched.map(|prefix| {
+            Notice::Unseen(format!("no function to probe is named {prefix}malloc, {prefix}free or the like"))
+        }));
+    }
+
+    /// Hands over what runtimes wrote about the code they made; before each report, as they write on.
+    pub(in crate::run) fn offer_perf_maps(&self) {
+        for target in &self.targets {
+            if let Some(file) = crate::process::perf_map(target.pid.get()) {
+                // Without it such frames have no names, and the report says so.
+                let _ = self.symbols.add_perf_map(target.process, file);
+            }
+        }
+    }
+
+    /// The process has mapped something: so must its unwind tables.
+    pub(super) fn update_tables(&mut self, process: ProcessId, pid: u32) {
+        let mappings = self.ledger.mappings(process);
+        if let Err(error) = self.unwinding.update(process, pid, mappings, &self.probes) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
+    }
+
+    pub(super) fn drop_tables(&mut self, process: ProcessId) {
+        self.remapped.remove(&process);
+        if let Err(error) = self.unwinding.remove(process) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
+    }
+
+    /// The file's id; tells the books of a new one.
+    pub(super) fn register(&mut self, file: OpenBinary) -> BinaryId {
+        let path = file.display.display().to_string();
+        let (id, is_new) = self.probes.register(file);
+        if is_new {
+            self.say(&Event::Binary(event::Binary { id, path }));
+            let hooks: Vec<_> = self.probes.hook_names(id).map(|(n, name)| (n, name.to_owned())).collect();
+            for (number, function) in hooks {
+                self.say(&Event::Hooked(event::Hooked { number, function }));
+            }
+            if let Ok(file) = File::open(self.probes.binary(id).file.probe_path()) {
+                // Without it the names are missing, and the report says so.
+                let _ = self.symbols.add_binary(id, file);
+            }
+        }
+        id
+    }
+
+    /// A mapping as the books have it, and the file behind it.
+    pub(super) fn place(
+        &mut self,
+        pid: u32,
+        mapping: &Mapping,
+    ) -> Option<(event::Mapping, Option<BinaryId>)> {
+        let (backing, file) = match &mapping.kind {
+            MappingKind::Vdso => (Backing::Vdso, None),
+            MappingKind::File { .. } => {
+                let file = OpenBinary::behind(pid, mapping).ok().flatten()?;
+                let id = self.register(file);
+                (Backing::Binary(id), Some(id))
+            }
+            MappingKind::Anonymous { .. } => (Backing::Anonymous, None),
+            MappingKind::Vvar | MappingKind::Vsyscall => return None,
+        };
+        let offset = if file.is_some() { FileOffset(mapping.file_offset) } else { FileOffset(0) };
+        Some((event::Mapping { start: mapping.start, end: mapping.end, offset, backing }, file))
+    }
+
+    pub(super) fn attach_all(
+        &mut self,
+        pid: NonZeroU32,
+        comm: &str,
+        mut files: Vec<BinaryId>,
+    ) -> Result<Vec<(String, Attached)>, Failure> {
+        files.sort_unstable();
+        files.dedup();
+        if files.iter().any(|id| self.probes.needs_return_probes(*id)) {
+            self.refuse_if_deadly(pid)?;
+        }
+        let mut attached = Vec::new();
+        for id in &files {
+            self.notices.extend(self.probes.unseen(*id).map(Notice::Unseen));
+            if let Some(done) = self.probes.attach(&mut self.kernel, *id, pid)? {
+                attached.push((self.probes.binary(*id).name(), done));
+            }
+        }
+        let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none();
+        if !files.iter().any(has_hooks) {
+            let reason = |id: &BinaryId| {
+                let why = self.probes.why_not(*id)?;
+                Some(format!("  {}: {why}\n", self.probes.binary(*id).file.display.display()))
+            };
+            let reasons = files.iter().filter_map(reason).collect();
+            return Err(Failure::NothingToTrace { pid: pid.get(), comm: comm.to_owned(), reasons });
+        }
+        Ok(attached)
+    }
+
+    pub(super) fn refuse_if_deadly(&mut self, pid: NonZeroU32) -> Result<(), Failure> {
+        if crate::process::has_seccomp_filter(pid.get())? && !self.kernel.return_probes_pass_seccomp()? {
+            return Err(Failure::WouldEndTarget { pid: pid.get() });
+        }
+        Ok(())
+    }
+}

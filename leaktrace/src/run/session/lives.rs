@@ -1,0 +1,214 @@
+//! Processes fork, run other programs, map files and end: what that changes in the books and in the tables.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    num::NonZeroU32,
+    path::Path,
+};
+
+use leaktrace_common::process::ProcessId;
+
+use super::{
+    super::{Failure, probes::Attached, spaces::Space, watch::Watched},
+    Notice, SETTLING, Session, Target,
+};
+use crate::{
+    event::{self, BinaryId, Event, ProcessEvent},
+    kernel::{
+        clock,
+        mapped::{Change, Mapped},
+    },
+    process::{Device, Identity, Mapping, MappingKind, Mappings},
+};
+
+impl Session {
+    /// Brings the two streams together by time. Returns what is to be told of each fork and exec, in their order.
+    pub(super) fn follow_lives(
+        &mut self,
+        events: &[Event],
+        changes: impl Iterator<Item = Mapped>,
+    ) -> Result<VecDeque<Vec<Event>>, Failure> {
+        let mut changes = changes.peekable();
+        let mut lists = HashMap::new();
+        let mut lives = VecDeque::new();
+        for event in events {
+            let Event::Process(event) = *event else { continue };
+            let (ProcessEvent::Fork { at, .. } | ProcessEvent::Exec { at, .. }) = event else { continue };
+            while let Some(change) = changes.next_if(|change| change.at <= at) {
+                self.remap(change, &mut lists)?;
+            }
+            lives.push_back(match event {
+                ProcessEvent::Exec { .. } => self.execed(event),
+                _ => self.forked(event)?,
+            });
+        }
+        for change in changes {
+            self.remap(change, &mut lists)?;
+        }
+        for (process, list) in lists {
+            self.say(&Event::Mappings(event::Mappings { process, list }));
+        }
+        Ok(lives)
+    }
+
+    /// A mapping change of a traced process. New mappings of a known process are gathered in `lists`.
+    pub(super) fn remap(
+        &mut self,
+        Mapped { tgid, at, change }: Mapped,
+        lists: &mut HashMap<ProcessId, Vec<event::Mapping>>,
+    ) -> Result<(), Failure> {
+        if !self.spaces.watches(tgid) {
+            return Ok(());
+        }
+        match change {
+            Change::Exec { comm } => self.spaces.exec(tgid, at, comm),
+            Change::Mapping { start, end, file_offset, device, inode, path } => {
+                let kind = mapping_kind(&path, device, inode);
+                let mapping = Mapping { start, end, file_offset, executable: true, kind };
+                let Some((mapped, file)) = self.place(tgid, &mapping) else { return Ok(()) };
+                if let Some(process) = self.spaces.map(tgid, mapped) {
+                    lists.entry(process).or_default().push(mapped);
+                }
+                if let Some(file) = file {
+                    self.attach_late(tgid, file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file was mapped while tracing; if it is an allocator, it is probed from now on.
+    pub(super) fn attach_late(&mut self, tgid: u32, file: BinaryId) -> Result<(), Failure> {
+        let Some(pid) = NonZeroU32::new(tgid) else { return Ok(()) };
+        match self.probes.attach(&mut self.kernel, file, pid) {
+            Ok(Some(Attached { functions, .. })) => {
+                let file = self.probes.binary(file).name();
+                self.notices.push(Notice::AttachedLate { pid: tgid, file, functions });
+                Ok(())
+            }
+            Ok(None) | Err(Failure::EndedBefore { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn forked(&mut self, event: ProcessEvent) -> Result<Vec<Event>, Failure> {
+        let ProcessEvent::Fork { parent_tgid, tgid, process, at, .. } = event else { return Ok(Vec::new()) };
+        let Some(process) = process else {
+            self.not_followed += 1;
+            self.notices.push(Notice::NotFollowed { parent: parent_tgid, child: tgid });
+            return Ok(Vec::new());
+        };
+        let mut told = vec![Event::Process(event)];
+        if let Some(space) = self.spaces.fork(parent_tgid, tgid, process) {
+            told.extend(life(process, tgid, at, space, None));
+        }
+        let watched = NonZeroU32::new(tgid).and_then(|pid| Some((pid, Watched::open(tgid).ok()?)));
+        match watched {
+            Some((pid, watched)) => self.targets.push(Target { pid, process, watched }),
+            // It has lived and ended since the last look. Its later execs, if any, are in this batch.
+            None => self.gone.push((tgid, process)),
+        }
+        Ok(told)
+    }
+
+    pub(super) fn execed(&mut self, event: ProcessEvent) -> Vec<Event> {
+        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Vec::new() };
+        self.settling = clock::now() + SETTLING;
+        self.drop_tables(before);
+        let born = self.unborn.remove(&before);
+        let mut told = Vec::new();
+        if born.is_none() {
+            told.push(Event::Process(event));
+        }
+        if let Some(target) = self.targets.iter_mut().find(|target| target.process == before) {
+            target.process = process;
+        }
+        if let Some(gone) = self.gone.iter_mut().find(|(_, gone)| *gone == before) {
+            gone.1 = process;
+        }
+        if let Some(space) = self.spaces.bind(tgid, at, process) {
+            self.notices.push(Notice::Exec { pid: tgid, comm: space.comm.clone() });
+            told.extend(life(process, tgid, at, space, born));
+        }
+        told
+    }
+
+    /// Asks /proc again: for processes with an address on a stack that no mapping event told of, and for all
+    /// where such events were lost.
+    pub(super) fn refresh_mappings(&mut self) {
+        let mut stale: Vec<ProcessId> = self.ledger.unattributed().collect();
+        if self.mapped.lost > self.mappings_lost {
+            self.mappings_lost = self.mapped.lost;
+            stale = self.targets.iter().map(|target| target.process).collect();
+        }
+        for process in stale {
+            let Some(pid) = self.pid_of(process) else { continue };
+            let Ok(mappings) = Mappings::read(pid) else { continue };
+            let executable = mappings.iter().filter(|mapping| mapping.executable);
+            let list: Vec<_> =
+                executable.filter_map(|mapping| self.place(pid, mapping)).map(|(mapped, _)| mapped).collect();
+            self.say(&Event::Mappings(event::Mappings { process, list }));
+        }
+    }
+
+    /// Takes leave of processes that have ended.
+    pub(super) fn reap(&mut self) -> Result<(), Failure> {
+        let mut ended = Vec::new();
+        for target in &self.targets {
+            let has_ended = target.watched.has_ended();
+            if has_ended.map_err(|source| Failure::Io { doing: "watching a process", source })? {
+                ended.push((target.pid.get(), target.process));
+            }
+        }
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.targets.retain(|target| !ended.iter().any(|(pid, _)| *pid == target.pid.get()));
+        // What it said last is still in the rings.
+        self.listen()?;
+        for (pid, process) in ended {
+            self.kernel.untrace(pid)?;
+            self.ended(pid, process);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ended(&mut self, tgid: u32, process: ProcessId) {
+        self.say(&Event::Process(ProcessEvent::Exit { tgid, process, at: clock::now() }));
+        self.drop_tables(process);
+        self.spaces.forget(tgid);
+    }
+}
+
+/// A program's first words: who it is and what it has mapped.
+fn life(process: ProcessId, tgid: u32, at: u64, space: &Space, command: Option<String>) -> [Event; 2] {
+    let Space { comm, mappings, .. } = space;
+    let command = command_of(tgid).or(command).unwrap_or_else(|| comm.clone());
+    let (comm, list) = (comm.clone(), mappings.clone());
+    [
+        Event::Traced(event::Traced { process, pid: tgid, comm, command, at }),
+        Event::Mappings(event::Mappings { process, list }),
+    ]
+}
+
+fn command_of(pid: u32) -> Option<String> {
+    Identity::of(pid).ok().map(|identity| identity.command)
+}
+
+/// What the name means that the kernel gives to a mapping in its records.
+fn mapping_kind(path: &Path, (major, minor): (u32, u32), inode: u64) -> MappingKind {
+    let name = path.as_os_str().as_encoded_bytes();
+    match name {
+        b"[vdso]" => MappingKind::Vdso,
+        b"[vsyscall]" => MappingKind::Vsyscall,
+        // The kernel's page for return probes is on no stack that is kept.
+        b"[uprobes]" => MappingKind::Vsyscall,
+        _ if inode == 0 || name.starts_with(b"//anon") || name.starts_with(b"[") => {
+            MappingKind::Anonymous { name: None }
+        }
+        _ => {
+            let path = path.to_owned();
+            MappingKind::File { device: Device { major, minor }, inode, path, deleted: false }
+        }
+    }
+}
