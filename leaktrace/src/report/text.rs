@@ -41,7 +41,7 @@ const INDENT: &str = "    ";
 impl Exporter for Text {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let styles = self.styles();
-        header(report, &styles, out)?;
+        header(report, self.width, &styles, out)?;
         let live: Vec<&Stack> = report.stacks.iter().filter(|stack| stack.totals.live_blocks > 0).collect();
         let (shown, folded) = live.split_at(self.top.min(live.len()));
         for stack in shown {
@@ -60,16 +60,20 @@ impl Exporter for Text {
     }
 }
 
-fn header(report: &Report, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
+fn header(report: &Report, width: usize, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
     let Styles { amount, faint, .. } = styles;
     for process in &report.processes {
         let comm = if process.comm.is_empty() { "process".to_owned() } else { printable(&process.comm) };
         let state = if process.state == "running" { "" } else { process.state };
         let comma = if state.is_empty() { "" } else { ", " };
-        write!(out, "{comm} (pid {}{comma}{state})", process.pid)?;
+        let who = format!("{comm} (pid {}{comma}{state})", process.pid);
+        write!(out, "{who}")?;
         match printable(&process.command).as_str() {
             "" => writeln!(out)?,
-            command => writeln!(out, "  {faint}{command}{faint:#}")?,
+            command => {
+                let command = keep_start(command, width.saturating_sub(who.chars().count() + 2));
+                writeln!(out, "  {faint}{command}{faint:#}")?;
+            }
         }
     }
     let totals = report.totals;

@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
 
+use demo::Demo;
 pub use failure::Failure;
 use launch::Waiting;
 use output::{Output, to_stdout};
@@ -70,8 +71,15 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let (mut interrupted, mut terminated) =
         (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
 
+    let demo = match plan.targets {
+        Targets::Demo { node } => Some(
+            Demo::prepare(node)
+                .map_err(|source| Failure::Io { doing: "preparing the demo's program", source })?,
+        ),
+        _ => None,
+    };
     let mut session = prepare(plan, outputs.stream.take())?;
-    let (mut started, attached) = add_targets(&mut session, plan)?;
+    let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     session.begin()?;
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
@@ -109,7 +117,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
         }
     };
-    finish(plan, session, names, &mut outputs, traced, started)
+    let finished = finish(plan, session, names, &mut outputs, traced);
+    // The demo's program is ended; any other goes on.
+    leave(demo.as_ref(), started)?;
+    finished
 }
 
 /// Whatever ended the trace, what it gathered is shown.
@@ -119,7 +130,6 @@ fn finish(
     mut names: Names,
     outputs: &mut Outputs,
     traced: Result<(), Failure>,
-    started: Option<Started>,
 ) -> Result<(), Failure> {
     let read = session.freeze().and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
@@ -130,9 +140,6 @@ fn finish(
     }
     outputs.write(&report)?;
     notice::at_end(&session, plan);
-    // The probes go before the program is left to itself.
-    drop(session);
-    leave(plan, started)?;
     traced.and(read)
 }
 
@@ -167,8 +174,12 @@ fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
 /// Pid and name of a process, and what was attached to in which of its files.
 type Prepared = (NonZeroU32, String, Vec<(String, Attached)>);
 
-fn add_targets(session: &mut Session, plan: &Plan) -> Result<(Option<Started>, Vec<Prepared>), Failure> {
-    let (command, quiet) = match &plan.targets {
+fn add_targets(
+    session: &mut Session,
+    plan: &Plan,
+    demo: Option<&Demo>,
+) -> Result<(Option<Started>, Vec<Prepared>), Failure> {
+    let command = match &plan.targets {
         Targets::Pids(pids) => {
             let add = |pid: &NonZeroU32| {
                 let attached = session.add_running(*pid)?;
@@ -176,14 +187,11 @@ fn add_targets(session: &mut Session, plan: &Plan) -> Result<(Option<Started>, V
             };
             return Ok((None, pids.iter().map(add).collect::<Result<_, Failure>>()?));
         }
-        Targets::Command(command) => (command.clone(), false),
-        Targets::Demo { node } => {
-            let command = demo::command(*node);
-            (command.map_err(|source| Failure::Io { doing: "finding the demo's program", source })?, true)
-        }
+        Targets::Command(command) => command,
+        Targets::Demo { .. } => demo.map_or(&[][..], |demo| &demo.command),
     };
     let startup = loader::libraries(&command[0])?;
-    let waiting = launch::launch(&command, quiet)?;
+    let waiting = launch::launch(command, demo.is_some())?;
     let files = std::iter::once(&startup.program).chain(&startup.libraries);
     let files = files.filter_map(|path| OpenBinary::at(path).ok());
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
@@ -220,17 +228,15 @@ fn print(plan: &Plan, report: &Report) -> Result<(), Failure> {
         .map_err(|source| Failure::Io { doing: "printing the report", source })
 }
 
-/// The demo's program is ended; any other goes on.
-fn leave(plan: &Plan, started: Option<Started>) -> Result<(), Failure> {
+fn leave(demo: Option<&Demo>, started: Option<Started>) -> Result<(), Failure> {
     let Some(Started::Running(mut child)) = started else { return Ok(()) };
-    let waited = if matches!(plan.targets, Targets::Demo { .. }) {
-        child.kill().and_then(|()| child.wait().map(Some))
-    } else {
-        child.try_wait()
-    };
-    let status = waited.map_err(|source| Failure::Io { doing: "waiting for the program", source })?;
-    if !matches!(plan.targets, Targets::Demo { .. }) {
-        notice::left(child.id(), status);
+    let failed = |source| Failure::Io { doing: "waiting for the program", source };
+    match demo {
+        Some(demo) => {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
+            demo.clean_up(child.id());
+        }
+        None => notice::left(child.id(), child.try_wait().map_err(failed)?),
     }
     Ok(())
 }
