@@ -40,10 +40,11 @@ pub struct Hook {
 
 pub const FAMILIES: &[Family] = &[LIBC, JEMALLOC, MIMALLOC, TCMALLOC, OPERATORS, MAPPINGS];
 
-/// C's own names. Prefixes: jemalloc (`je_`; `_rjem_` in Rust), gperftools, mimalloc, rpmalloc, dlmalloc.
+/// C's own names. Prefixes: jemalloc (`je_`; `_rjem_` in Rust), gperftools, mimalloc, rpmalloc, dlmalloc, and what
+/// glibc and musl call their own, which is all that a static program may have of them.
 pub(super) const LIBC: Family = Family {
     name: "malloc",
-    prefixes: &["", "je_", "_rjem_", "tc_", "mi_", "rp", "dl"],
+    prefixes: &["", "je_", "_rjem_", "tc_", "mi_", "rp", "dl", "__libc_"],
     takes_custom_prefix: true,
     belongs: Belongs::Anywhere,
     hooks: &[
