@@ -1,58 +1,69 @@
 //! The demo's programs: a node service where node is installed, else a native one inside this very binary.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs, io,
+    env, fs,
+    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process, thread,
+    process::{self, Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
-use super::launch;
+use super::launch::find_program;
 
 const NODE_SERVICE: &str = include_str!("../../demo/leak.js");
 
-/// How to start the demo's program. Its files go when this is dropped.
+/// What the program prints when it has started; node takes its time to.
+const SERVING: &str = "serving";
+
+/// The demo's program, running. It is ended, and its files go, when this is dropped.
 pub struct Demo {
-    pub command: Vec<OsString>,
+    program: Child,
     folder: Option<PathBuf>,
 }
 
 impl Demo {
-    /// `node`: yes, no, or where it is installed.
-    pub fn prepare(node: Option<bool>) -> io::Result<Self> {
-        let node_program = OsString::from("node");
-        if !node.unwrap_or_else(|| launch::find_program(&node_program).is_some()) {
-            let command = vec![env::current_exe()?.into_os_string(), "demo-program".into()];
-            return Ok(Self { command, folder: None });
+    /// Starts it and waits until it serves. `node`: yes, no, or where it is installed.
+    pub fn start(node: Option<bool>) -> io::Result<Self> {
+        let (mut command, folder) = if node.unwrap_or_else(|| find_program("node").is_some()) {
+            let folder = env::temp_dir().join(format!("leaktrace-demo-{}", process::id()));
+            fs::create_dir(&folder)?;
+            let script = folder.join("leak.js");
+            fs::write(&script, NODE_SERVICE)?;
+            let mut node = Command::new("node");
+            // With these it writes the names of JavaScript functions to a perf map.
+            node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(script);
+            (node, Some(folder))
+        } else {
+            let mut native = Command::new(env::current_exe()?);
+            native.arg("demo-program");
+            (native, None)
+        };
+        let program = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut demo = Self { program, folder };
+        let mut line = String::new();
+        if let Some(stdout) = demo.program.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
         }
-        let folder = env::temp_dir().join(format!("leaktrace-demo-{}", process::id()));
-        fs::create_dir(&folder)?;
-        let script = folder.join("leak.js");
-        // Node writes the names of JavaScript functions to a perf map with these.
-        let flags = ["--perf-basic-prof", "--interpreted-frames-native-stack"].map(OsString::from);
-        let command =
-            [node_program].into_iter().chain(flags).chain([script.clone().into_os_string()]).collect();
-        let demo = Self { command, folder: Some(folder) };
-        fs::write(script, NODE_SERVICE)?;
+        if line.trim() != SERVING {
+            return Err(io::Error::other("the demo's program ended before it served anything"));
+        }
         Ok(demo)
     }
 
-    /// Removes the perf map that the program has left.
-    pub fn clean_up(&self, pid: u32) {
-        if self.folder.is_some() {
-            // Node may have been ended before it wrote one.
-            let _ = fs::remove_file(Path::new("/tmp").join(format!("perf-{pid}.map")));
-        }
+    pub fn pid(&self) -> u32 {
+        self.program.id()
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
+        // Nothing is lost if one of these fails: a process that has ended, a small file in the folder for such.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
         if let Some(folder) = &self.folder {
-            // Left behind, it is a small file in the folder for such.
             let _ = fs::remove_dir_all(folder);
+            let _ = fs::remove_file(Path::new("/tmp").join(format!("perf-{}.map", self.program.id())));
         }
     }
 }
@@ -61,6 +72,7 @@ impl Drop for Demo {
 pub fn native_service() -> ! {
     let mut sessions = Vec::new();
     let mut cache: [Option<Box<[u8]>>; 64] = [const { None }; 64];
+    println!("{SERVING}");
     for request in 0usize.. {
         sessions.push(open_session(request));
         cache[request % cache.len()] = Some(remember(request));

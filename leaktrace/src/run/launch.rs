@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU32,
     os::fd::AsRawFd as _,
     os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread::{self, JoinHandle},
 };
 
@@ -34,17 +34,14 @@ pub struct Waiting {
     spawned: JoinHandle<io::Result<Child>>,
 }
 
-/// Forks. `quiet` sends what the program prints to nowhere.
-pub fn launch(command: &[OsString], quiet: bool) -> Result<Waiting, LaunchError> {
+/// Forks.
+pub fn launch(command: &[OsString]) -> Result<Waiting, LaunchError> {
     let program = command.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let failed = |source| LaunchError { program: program.clone(), source };
     let (mut told_pid, mut tell_pid) = io::pipe().map_err(failed)?;
     let (mut wait, gate) = io::pipe().map_err(failed)?;
     let mut child = Command::new(&command[0]);
     child.args(&command[1..]);
-    if quiet {
-        child.stdout(Stdio::null());
-    }
     let inherited_gate = gate.as_raw_fd();
     // SAFETY: the closure runs in the forked child, only closes, writes and reads descriptors and allocates
     // nothing. The gate is closed there because the child would otherwise keep it open for itself and never
@@ -87,7 +84,7 @@ impl Waiting {
 
 /// The path that `exec` would take for this name.
 #[must_use]
-pub fn find_program(name: &OsString) -> Option<std::path::PathBuf> {
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::path::Path::new(name);
     if path.components().count() > 1 {
         return File::open(path).ok().map(|_| path.to_owned());
@@ -103,7 +100,7 @@ mod tests {
     #[test]
     fn a_launched_program_runs_only_after_it_is_let_go() {
         let marker = std::env::temp_dir().join(format!("leaktrace-launch-{}", std::process::id()));
-        let waiting = launch(&["touch".into(), marker.clone().into_os_string()], true).unwrap();
+        let waiting = launch(&["touch".into(), marker.clone().into_os_string()]).unwrap();
         assert_ne!(waiting.pid.get(), std::process::id());
         assert!(!marker.exists());
         let status = waiting.start().unwrap().wait().unwrap();
@@ -113,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let waiting = launch(&["/no/such/program".into()], true).unwrap();
+        let waiting = launch(&["/no/such/program".into()]).unwrap();
         let message = waiting.start().unwrap_err().to_string();
         assert!(message.contains("/no/such/program"), "{message}");
     }

@@ -73,8 +73,8 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
 
     let demo = match plan.targets {
         Targets::Demo { node } => Some(
-            Demo::prepare(node)
-                .map_err(|source| Failure::Io { doing: "preparing the demo's program", source })?,
+            Demo::start(node)
+                .map_err(|source| Failure::Io { doing: "starting the demo's program", source })?,
         ),
         _ => None,
     };
@@ -118,8 +118,12 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         }
     };
     let finished = finish(plan, session, names, &mut outputs, traced);
-    // The demo's program is ended; any other goes on.
-    leave(demo.as_ref(), started)?;
+    // By now its probes are gone, and it goes on by itself.
+    if let Some(Started::Running(mut child)) = started {
+        let status = child.try_wait();
+        let status = status.map_err(|source| Failure::Io { doing: "waiting for the program", source })?;
+        notice::left(child.id(), status);
+    }
     finished
 }
 
@@ -179,19 +183,20 @@ fn add_targets(
     plan: &Plan,
     demo: Option<&Demo>,
 ) -> Result<(Option<Started>, Vec<Prepared>), Failure> {
+    let demo = demo.and_then(|demo| NonZeroU32::new(demo.pid()));
     let command = match &plan.targets {
-        Targets::Pids(pids) => {
+        Targets::Command(command) => command,
+        Targets::Pids(_) | Targets::Demo { .. } => {
+            let pids = if let Targets::Pids(pids) = &plan.targets { &pids[..] } else { demo.as_slice() };
             let add = |pid: &NonZeroU32| {
                 let attached = session.add_running(*pid)?;
                 Ok((*pid, session.comm_of(*pid).to_owned(), attached))
             };
             return Ok((None, pids.iter().map(add).collect::<Result<_, Failure>>()?));
         }
-        Targets::Command(command) => command,
-        Targets::Demo { .. } => demo.map_or(&[][..], |demo| &demo.command),
     };
     let startup = loader::libraries(&command[0])?;
-    let waiting = launch::launch(command, demo.is_some())?;
+    let waiting = launch::launch(command)?;
     let files = std::iter::once(&startup.program).chain(&startup.libraries);
     let files = files.filter_map(|path| OpenBinary::at(path).ok());
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
@@ -226,19 +231,6 @@ fn print(plan: &Plan, report: &Report) -> Result<(), Failure> {
     let text = Text { top: plan.output.top, verbose: plan.output.verbose, colour, width };
     to_stdout(|out| text.write(report, out))
         .map_err(|source| Failure::Io { doing: "printing the report", source })
-}
-
-fn leave(demo: Option<&Demo>, started: Option<Started>) -> Result<(), Failure> {
-    let Some(Started::Running(mut child)) = started else { return Ok(()) };
-    let failed = |source| Failure::Io { doing: "waiting for the program", source };
-    match demo {
-        Some(demo) => {
-            child.kill().and_then(|()| child.wait()).map_err(failed)?;
-            demo.clean_up(child.id());
-        }
-        None => notice::left(child.id(), child.try_wait().map_err(failed)?),
-    }
-    Ok(())
 }
 
 impl Outputs {
