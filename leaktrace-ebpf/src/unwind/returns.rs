@@ -28,11 +28,14 @@ impl Returns {
         if config::task_utask_offset() == 0 {
             return;
         }
-        let Some(utask) = read::kernel_u64(read::task() + config::task_utask_offset()) else { return };
-        if utask == 0 {
-            return;
-        }
-        self.next = read::kernel_u64(utask + config::utask_returns_offset()).unwrap_or(0);
+        // SAFETY: the verifier knows both pointers' types, and the kernel makes reads of them that fault give 0.
+        self.next = unsafe {
+            let utask = read::field(read::task(), config::task_utask_offset());
+            if utask == 0 {
+                return;
+            }
+            read::field(utask, config::utask_returns_offset())
+        };
         if self.next != 0 {
             advance(self);
         }
