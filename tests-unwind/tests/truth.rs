@@ -20,7 +20,7 @@ use leaktrace_common::{
 };
 use tests_unwind::{
     kernel::Kernel,
-    programs,
+    programs, tables,
     tracee::{State, Tracee},
 };
 use zerocopy::FromBytes;
@@ -54,6 +54,9 @@ struct Outcome {
 const LEAST_STACKS: u64 = 100_000;
 /// Given-up tables rest for 10 s, so that the arena has its full size by now.
 const SETTLED: Duration = Duration::from_secs(20);
+
+/// Bytes of the tables of node's executable, the largest binary here.
+const MOST_TABLES: usize = 3 << 20;
 
 const STARTS: [&str; 3] = ["return", "entry", "site"];
 
@@ -125,6 +128,11 @@ fn main() -> Result<ExitCode> {
         size / 1024,
         used / 1024
     );
+    if let Some(node) = programs::installed("node").filter(|_| only.is_empty()) {
+        let tables = tables::make(&node)?;
+        println!("the tables of {}: {} rows, {} KiB", node.display(), tables.rows, tables.bytes / 1024);
+        check("the tables of node are small", tables.bytes < MOST_TABLES);
+    }
     if only.is_empty() {
         check("enough stacks", total >= LEAST_STACKS);
     }
