@@ -28,14 +28,13 @@ impl Returns {
         if config::task_utask_offset() == 0 {
             return;
         }
-        // SAFETY: the verifier knows both pointers' types, and the kernel makes reads of them that fault give 0.
-        self.next = unsafe {
-            let utask = read::field(read::task(), config::task_utask_offset());
-            if utask == 0 {
-                return;
-            }
-            read::field(utask, config::utask_returns_offset())
-        };
+        // SAFETY: a member of the task, which the verifier checks.
+        let utask = unsafe { read::field(read::task(), config::task_utask_offset()) };
+        if utask == 0 {
+            return;
+        }
+        // SAFETY: the member was a pointer, whose type the verifier knows; a read that faults gives 0.
+        self.next = unsafe { read::field(utask, config::utask_returns_offset()) };
         if self.next != 0 {
             advance(self);
         }
