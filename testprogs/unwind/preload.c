@@ -107,7 +107,9 @@ __attribute__((constructor)) static void start(void) {
     if (getenv("LEAKTRACE_EVERY"))
         every = atoi(getenv("LEAKTRACE_EVERY"));
     if (getenv("LEAKTRACE_TRUTH")) {
-        unsetenv("LD_PRELOAD"); // children are not tested
+        // Children are not tested; who replaces itself by exec finds it here.
+        setenv("LEAKTRACE_PRELOAD", getenv("LD_PRELOAD"), 1);
+        unsetenv("LD_PRELOAD");
         raise(SIGSTOP);
         ready = 1;
     }

@@ -2,4 +2,5 @@
 
 pub mod kernel;
 pub mod programs;
+pub mod tables;
 pub mod tracee;

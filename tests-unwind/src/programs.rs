@@ -61,6 +61,13 @@ pub fn build_as(source: &str, name: &str, more: &[&str]) -> Result<PathBuf> {
     Ok(built)
 }
 
+/// The executable that `name` starts, where there is one.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).find_map(|folder| folder.join(name).canonicalize().ok())
+}
+
 /// A source that is run by an interpreter.
 #[must_use]
 pub fn script(source: &str) -> String {

@@ -45,6 +45,8 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
         );
     } else {
         counts += kernel_tests(checkout, &mut kernel)?;
+        counts +=
+            tests(plain("cargo", checkout).args(["test", "--package", "tests-unwind", "--test", "truth"]))?;
     }
     println!("{counts}");
     if counts.failed > 0 {

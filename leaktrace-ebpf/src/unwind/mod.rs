@@ -51,7 +51,7 @@ pub struct Walk {
     pub is_met: u64,
 }
 
-/// Two independent hashes of the frames so far.
+/// Two hashes of the frames so far.
 #[repr(C)]
 pub struct Hashes {
     pub id: u64,
@@ -72,7 +72,7 @@ struct Memory {
 }
 
 /// Frames a call of `bpf_loop`'s function: fewer calls cost less, and the verifier follows each frame once.
-const FRAMES_A_CALL: u32 = 4;
+const FRAMES_A_CALL: u32 = 8;
 
 /// Fills `record.frames`, `depth` and `stop`, and adds to the two hashes, which the caller has started.
 #[inline(always)]
@@ -118,7 +118,7 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
     record.stop = StopReason::TooDeep as u32;
     let Some(cache) = cache::all() else { return };
     // `bpf_loop` wants its context on the stack; pointers into map values may be in it.
-    let mut context = Context { walk, record, cache };
+    let mut context = Context { walk: &raw mut *walk, record, cache };
     // SAFETY: `frames` is given this context and nothing else, and it outlives the call.
     unsafe {
         bpf_loop(
@@ -128,6 +128,8 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
             0,
         );
     }
+    let taken = walk.registers.stack_pointer.wrapping_sub(regs.stack_pointer());
+    walk.memory.window.expect(taken);
 }
 
 impl Walk {
@@ -241,12 +243,12 @@ fn push(hashes: &mut Hashes, record: &mut StackRecord, address: u64) -> bool {
 }
 
 impl Hashes {
-    /// Adds a word to both: multiply and fold, with two odd constants (of splitmix64 and of xxHash).
+    /// Adds a word: `id` multiplies and folds it in, `check` is the sum of all the values that `id` had. Each
+    /// step of `id` is one to one, so two stacks whose `id` came together had different ones before.
     #[inline(always)]
     pub fn mix(&mut self, word: u64) {
         let id = (self.id ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.id = id ^ (id >> 29);
-        let check = (self.check ^ word).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-        self.check = check ^ (check >> 31);
+        self.check = self.check.wrapping_add(self.id);
     }
 }

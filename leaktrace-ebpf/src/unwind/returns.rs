@@ -28,11 +28,13 @@ impl Returns {
         if config::task_utask_offset() == 0 {
             return;
         }
-        let Some(utask) = read::kernel_u64(read::task() + config::task_utask_offset()) else { return };
+        // SAFETY: a member of the task, which the verifier checks.
+        let utask = unsafe { read::field(read::task(), config::task_utask_offset()) };
         if utask == 0 {
             return;
         }
-        self.next = read::kernel_u64(utask + config::utask_returns_offset()).unwrap_or(0);
+        // SAFETY: the member was a pointer, whose type the verifier knows; a read that faults gives 0.
+        self.next = unsafe { read::field(utask, config::utask_returns_offset()) };
         if self.next != 0 {
             advance(self);
         }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use leaktrace_common::{counter::Counter, process::ProcessId};
 use tests_unwind::{
     kernel::Kernel,
-    programs,
+    programs, tables,
     tracee::{State, Tracee},
 };
 
@@ -50,6 +50,16 @@ fn main() -> Result<()> {
         let over = |(least, mean): (f64, f64)| format!("{:.0} ({:.0})", least - bare.0, mean - bare.1);
         let ratio = (ours.0 - bare.0) / (theirs.0 - bare.0);
         println!("{frames:6} {:10.0} {:>18} {:>18} {ratio:7.2}", bare.0, over(ours), over(theirs));
+    }
+    if let Some(node) = programs::installed("node") {
+        let tables = tables::make(&node)?;
+        println!(
+            "tables of {}: {} rows, {} KiB, made in {:?}",
+            node.display(),
+            tables.rows,
+            tables.bytes / 1024,
+            tables.took
+        );
     }
     for counter in Counter::ALL.iter().filter(|counter| **counter != Counter::Nested) {
         let count = kernel.counter(*counter)?;

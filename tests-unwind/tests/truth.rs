@@ -1,6 +1,7 @@
 //! Compares the kernel side's stacks with those that the processes find themselves, frame by frame.
 //!
-//! truth [NAME...]: only these cases; LEAKTRACE_SHOW=n prints the first n differences of each.
+//! `cargo test -p tests-unwind --test truth [-- NAME...]`: only these cases; LEAKTRACE_SHOW=n prints the first n
+//! differences of each. The last line is one of libtest's, in which each case is a test.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +20,7 @@ use leaktrace_common::{
 };
 use tests_unwind::{
     kernel::Kernel,
-    programs,
+    programs, tables,
     tracee::{State, Tracee},
 };
 use zerocopy::FromBytes;
@@ -42,12 +43,30 @@ struct Outcome {
     deepest: usize,
     stops: BTreeMap<String, u64>,
     shown: usize,
+    /// How often it stopped itself: once a program, and after every dlopen.
+    stopped: u64,
+    status: i32,
+    /// Bytes of the arena when it had been running for [`SETTLED`].
+    settled: Option<usize>,
 }
+
+/// Fewer stacks than this in all prove too little.
+const LEAST_STACKS: u64 = 100_000;
+/// Given-up tables rest for 10 s, so that the arena has its full size by now.
+const SETTLED: Duration = Duration::from_secs(20);
+
+/// Bytes of the tables of node's executable, the largest binary here.
+const MOST_TABLES: usize = 3 << 20;
 
 const STARTS: [&str; 3] = ["return", "entry", "site"];
 
 fn main() -> Result<ExitCode> {
-    let only: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, only): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with('-'));
+    if flags.iter().any(|flag| flag == "--list") {
+        println!("truth: test");
+        return Ok(ExitCode::SUCCESS);
+    }
     let preload = programs::build("preload.c", &["-shared", "-fPIC"])?;
     let mut kernel = Kernel::load(&programs::object()?)?;
     for program in ["call_enter", "call_return", "call_at_ret", "free_enter", "process_fork"] {
@@ -61,7 +80,11 @@ fn main() -> Result<ExitCode> {
         kernel.attach(program, symbol, &preload)?;
         println!("{program}: {} instructions verified", kernel.verify(program)?.unwrap_or(0));
     }
-    let mut failed = false;
+    let (mut passed, mut failed) = (0, 0);
+    let mut check = |name: &str, is_right: bool| {
+        println!("test {name} ... {}", if is_right { "ok" } else { "FAILED" });
+        *if is_right { &mut passed } else { &mut failed } += 1;
+    };
     let mut total = 0;
     for (number, case) in cases()?.into_iter().enumerate() {
         if !only.is_empty() && !only.iter().any(|name| name == case.name) {
@@ -79,11 +102,23 @@ fn main() -> Result<ExitCode> {
             outcome.longer,
             outcome.stops,
         );
-        failed |= right != outcome.stacks || outcome.stacks == 0;
+        check(case.name, right == outcome.stacks && outcome.stacks > 0 && outcome.status == 0);
         total += outcome.stacks;
+        if let Some(settled) = outcome.settled {
+            let end = kernel.tables.memory().0;
+            println!(
+                "{:12} stopped {} times for tables; arena {} KiB after {SETTLED:?}, {} KiB at the end",
+                case.name,
+                outcome.stopped,
+                settled / 1024,
+                end / 1024
+            );
+            // A leak would have tripled it in a minute; what rests varies with the machine's speed.
+            check("the arena does not grow", end < settled * 2);
+        }
     }
     if only.is_empty() || only.iter().any(|name| name == "pending") {
-        failed |= !pending(&mut kernel, &preload)?;
+        check("pending", pending(&mut kernel, &preload)?);
     }
     let (size, used) = kernel.tables.memory();
     println!(
@@ -93,7 +128,19 @@ fn main() -> Result<ExitCode> {
         size / 1024,
         used / 1024
     );
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if let Some(node) = programs::installed("node").filter(|_| only.is_empty()) {
+        let tables = tables::make(&node)?;
+        println!("the tables of {}: {} rows, {} KiB", node.display(), tables.rows, tables.bytes / 1024);
+        check("the tables of node are small", tables.bytes < MOST_TABLES);
+    }
+    if only.is_empty() {
+        check("enough stacks", total >= LEAST_STACKS);
+    }
+    let verdict = if failed > 0 { "FAILED" } else { "ok" };
+    println!(
+        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Stacks by their number and where they started.
@@ -170,6 +217,11 @@ fn cases() -> Result<Vec<Case>> {
     let frames = path(programs::build("frames.c", &[])?);
     let objects = path(programs::build("objects.cpp", &[])?);
     let collections = path(programs::build("collections.rs", &[])?);
+    let linker = linker(Path::new(&collections))?;
+    println!("the Rust case is linked by {linker}");
+    if cfg!(target_arch = "x86_64") && !linker.contains("LLD") {
+        bail!("the Rust case has to be linked by lld, whose segments overlap");
+    }
     // Not the shims that some machines have in front of them.
     let python = said(&["python3", "-c", "import sys; print(sys.executable)"])?;
     let reload = path(programs::build("reload.c", &[])?);
@@ -178,7 +230,7 @@ fn cases() -> Result<Vec<Case>> {
     });
     let [small, middle, large] = plugins;
     let (small, middle, large) = (small?, middle?, large?);
-    // A minute in CI, see .ci/run; shorter by hand.
+    // A minute in CI, see `.ci/run`; shorter by hand.
     let seconds = std::env::var("LEAKTRACE_SECONDS").unwrap_or_else(|_| "10".into());
     let mut cases = vec![
         case("c", 1, &[&frames, "8000"]),
@@ -206,6 +258,16 @@ fn cases() -> Result<Vec<Case>> {
         found
     });
     Ok(cases)
+}
+
+/// What the linker says of itself in the section `.comment`.
+fn linker(program: &Path) -> Result<String> {
+    let comments = said(&["readelf", "-p", ".comment", &program.display().to_string()])?;
+    Ok(comments
+        .lines()
+        .find_map(|line| line.split_once("Linker: "))
+        .map_or("GNU ld", |(_, name)| name)
+        .to_owned())
 }
 
 fn said(command: &[&str]) -> Result<String> {
@@ -253,6 +315,7 @@ fn run(kernel: &mut Kernel, case: &Case, preload: &Path, id: ProcessId) -> Resul
             continue;
         }
         if let Some(status) = ended {
+            outcome.status = status;
             if status != 0 {
                 println!("{:12} ended with status {status:#x}", case.name);
             }
@@ -260,7 +323,13 @@ fn run(kernel: &mut Kernel, case: &Case, preload: &Path, id: ProcessId) -> Resul
         }
         match tracee.poll()? {
             State::Running => thread::sleep(Duration::from_micros(200)),
-            State::Stopped => tracee.update_and_continue(kernel).context(case.name)?,
+            State::Stopped => {
+                outcome.stopped += 1;
+                tracee.update_and_continue(kernel).context(case.name)?;
+                if outcome.settled.is_none() && tracee.now() > SETTLED {
+                    outcome.settled = Some(kernel.tables.memory().0);
+                }
+            }
             State::Ended { status } => ended = Some(status),
         }
     }
