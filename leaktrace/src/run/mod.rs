@@ -138,13 +138,11 @@ fn finish(
     let read = session.freeze().and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
     let report = report(plan, &mut session, &mut names);
-    let report = report?;
-    if !plan.output.quiet {
-        print(plan, &report)?;
-    }
-    outputs.write(&report)?;
+    // Each is tried, whatever becomes of the others.
+    let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
+    let written = outputs.write(&report);
     notice::at_end(&session, plan);
-    traced.and(read)
+    traced.and(read).and(printed).and(written)
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<Session, Failure> {
@@ -205,19 +203,22 @@ fn add_targets(
     Ok((Some(Started::Waiting(waiting)), vec![prepared]))
 }
 
-fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<Report, Failure> {
+fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Report {
     session.offer_perf_maps();
     let places = session.ledger.places(|_| true);
-    session.symbols.resolve(&places, names)?;
+    if let Err(error) = session.symbols.resolve(&places, names) {
+        // What was gathered is worth more than its names.
+        notice::no_names(&error);
+    }
     let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
-    Ok(Report::new(&session.ledger, names, report::Options { older_than_ns }))
+    Report::new(&session.ledger, names, report::Options { older_than_ns })
 }
 
 fn show(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
     if plan.output.quiet {
         return Ok(());
     }
-    let report = report(plan, session, names)?;
+    let report = report(plan, session, names);
     print(plan, &report)?;
     to_stdout(|out| writeln!(out)).map_err(|source| Failure::Io { doing: "printing the report", source })
 }
@@ -240,13 +241,10 @@ impl Outputs {
     }
 
     fn write(&mut self, report: &Report) -> Result<(), Failure> {
-        if let Some(json) = &mut self.json {
-            json.write(|out| Json.write(report, out))?;
-        }
-        if let Some(folded) = &mut self.folded {
-            folded.write(|out| Folded.write(report, out))?;
-        }
-        Ok(())
+        let json = self.json.as_mut().map_or(Ok(()), |json| json.write(|out| Json.write(report, out)));
+        let folded =
+            self.folded.as_mut().map_or(Ok(()), |folded| folded.write(|out| Folded.write(report, out)));
+        Ok(json.and(folded)?)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     probes::Attached,
     session::{Notice, Session},
 };
-use crate::cli::Plan;
+use crate::{cli::Plan, symbolize::SymbolizeError};
 
 /// What was attached to, in one line. Scripts may wait for it: it starts with `attached`.
 pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)], plan: &Plan) {
@@ -62,6 +62,11 @@ pub(super) fn at_end(session: &Session, plan: &Plan) {
         let children = session.not_followed;
         eprintln!("{children} forked children were not traced; trace them too with --follow");
     }
+}
+
+/// The report comes without names.
+pub(super) fn no_names(error: &SymbolizeError) {
+    eprintln!("warning: functions have no names in this report: {error}");
 }
 
 /// The program that leaktrace started, after the report.
