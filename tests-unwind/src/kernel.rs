@@ -1,39 +1,30 @@
 //! The kernel side loaded with its test programs.
 
-#![allow(
-    unsafe_code,
-    reason = "records go to maps as plain bytes, and chunks of the arena are mapped memory"
-)]
+#![allow(unsafe_code, reason = "records go to maps as plain bytes")]
 
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{
         Program, UProbe,
         uprobe::{UProbeAttachLocation, UProbeScope},
     },
 };
 use leaktrace::{
-    kernel::btf::Btf,
-    unwind::{
-        arena::Chunks,
-        tables::{Processes, Tables},
+    kernel::{
+        btf::Btf,
+        unwind_maps::{self, UnwindEntries, UnwindMemory},
     },
+    unwind::tables::Tables,
 };
 use leaktrace_common::{
     config::{self, KERNEL_OFFSETS},
     counter::{COUNTERS, Counter},
     process::{ProcessEntry, ProcessId},
-    unwind::{CHUNK_WORDS, ProcessTable},
 };
-use memmap2::MmapMut;
 
 /// A value that goes to a map byte by byte.
 #[repr(transparent)]
@@ -43,61 +34,11 @@ struct Plain<T>(T);
 // SAFETY: only records of leaktrace-common are wrapped, which have no padding and no pointers.
 unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
 
-/// The map `ARENA`.
-pub struct Arena {
-    chunks: ArrayOfMaps<MapData>,
-    count: u32,
-}
-
-/// A chunk's memory. The map lives as long as the outer one refers to it and the memory as long as the mapping.
-pub struct Chunk(MmapMut);
-
-impl AsMut<[u32]> for Chunk {
-    fn as_mut(&mut self) -> &mut [u32] {
-        let words = self.0.as_mut_ptr().cast();
-        // SAFETY: the mapping is `CHUNK_WORDS` words long, aligned to a page, and only written through this borrow;
-        // the kernel side only reads it.
-        unsafe { std::slice::from_raw_parts_mut(words, CHUNK_WORDS) }
-    }
-}
-
-impl Chunks for Arena {
-    type Chunk = Chunk;
-
-    fn grow(&mut self) -> io::Result<Chunk> {
-        const ARRAY: u32 = 2;
-        const MMAPABLE: u32 = 1 << 10;
-        let parameters = aya_obj::Map::new_from_params(ARRAY, 4, CHUNK_WORDS as u32 * 4, 1, MMAPABLE);
-        let inner = MapData::create(parameters, "unwind_chunk", None).map_err(io::Error::other)?;
-        self.chunks.set(self.count, &inner, 0).map_err(io::Error::other)?;
-        self.count += 1;
-        let fd = inner.fd().as_fd().as_raw_fd();
-        // SAFETY: a map's memory does not shrink, and nobody else in this process maps it.
-        let mapped = unsafe { memmap2::MmapOptions::new().len(CHUNK_WORDS * 4).map_mut(fd)? };
-        Ok(Chunk(mapped))
-    }
-}
-
-/// The map `UNWIND_TABLES`.
-pub struct Entries(HashMap<MapData, u32, Plain<ProcessTable>>);
-
-impl Processes for Entries {
-    fn publish(&mut self, process: ProcessId, table: ProcessTable) -> io::Result<()> {
-        self.0.insert(process.0, Plain(table), 0).map_err(io::Error::other)
-    }
-
-    fn withdraw(&mut self, process: ProcessId) -> io::Result<()> {
-        // That it is not there is no error.
-        let _ = self.0.remove(&process.0);
-        Ok(())
-    }
-}
-
 /// Everything loaded, nothing attached.
 pub struct Kernel {
     ebpf: Ebpf,
     traced: HashMap<MapData, u32, Plain<ProcessEntry>>,
-    pub tables: Tables<Arena, Entries>,
+    pub tables: Tables<UnwindMemory, UnwindEntries>,
     pub events: RingBuf<MapData>,
 }
 
@@ -120,12 +61,11 @@ impl Kernel {
         loader.override_global(config::MAX_SIZE, &u64::MAX, true);
         loader.map_max_entries("EVENTS", RING);
         let mut ebpf = loader.load_file(path).with_context(|| format!("loading {}", path.display()))?;
+        let (memory, entries) = unwind_maps::take(&mut ebpf)?;
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
-        let chunks = ArrayOfMaps::try_from(take("ARENA")?)?;
-        let entries = HashMap::try_from(take("UNWIND_TABLES")?)?;
         let traced = HashMap::try_from(take("PROCESSES")?)?;
         let events = RingBuf::try_from(take("EVENTS")?)?;
-        let tables = Tables::new(Arena { chunks, count: 0 }, Entries(entries));
+        let tables = Tables::new(memory, entries);
         Ok(Self { ebpf, traced, tables, events })
     }
 

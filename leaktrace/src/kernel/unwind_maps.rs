@@ -7,7 +7,10 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use aya::maps::{ArrayOfMaps, MapData};
+use aya::{
+    Ebpf,
+    maps::{ArrayOfMaps, Map, MapData},
+};
 use leaktrace_common::{
     process::ProcessId,
     unwind::{CHUNK_WORDS, ProcessTable},
@@ -71,19 +74,22 @@ impl Processes for UnwindEntries {
     }
 }
 
+/// The maps for [`crate::unwind::tables::Tables`]; once only.
+///
+/// # Errors
+/// The object does not hold them.
+pub fn take(ebpf: &mut Ebpf) -> Result<(UnwindMemory, UnwindEntries), LoadError> {
+    let arena = ebpf.take_map("ARENA").ok_or(LoadError::NotInObject("ARENA"))?;
+    let chunks = ArrayOfMaps::try_from(arena).map_err(|_| LoadError::NotInObject("ARENA"))?;
+    match ebpf.take_map("UNWIND_TABLES") {
+        Some(Map::HashMap(entries)) => Ok((UnwindMemory { chunks, count: 0 }, UnwindEntries(entries))),
+        _ => Err(LoadError::NotInObject("UNWIND_TABLES")),
+    }
+}
+
 impl Kernel {
-    /// The maps for [`crate::unwind::tables::Tables`]; once only.
-    ///
-    /// # Errors
-    /// The object does not hold them.
+    /// See [`take`].
     pub fn take_unwind_maps(&mut self) -> Result<(UnwindMemory, UnwindEntries), LoadError> {
-        let arena = self.ebpf.take_map("ARENA").ok_or(LoadError::NotInObject("ARENA"))?;
-        let chunks = ArrayOfMaps::try_from(arena).map_err(|_| LoadError::NotInObject("ARENA"))?;
-        match self.ebpf.take_map("UNWIND_TABLES") {
-            Some(aya::maps::Map::HashMap(entries)) => {
-                Ok((UnwindMemory { chunks, count: 0 }, UnwindEntries(entries)))
-            }
-            _ => Err(LoadError::NotInObject("UNWIND_TABLES")),
-        }
+        take(&mut self.ebpf)
     }
 }
