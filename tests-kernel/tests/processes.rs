@@ -6,7 +6,7 @@ use std::{process::Command, thread, time::Duration};
 
 use tests_kernel::{
     Agent, Program,
-    agent::binary,
+    agent::{binary, run},
     assert_exact,
     compile::{Compiler, compiled},
     needs_root,
@@ -95,6 +95,22 @@ fn a_duration_ends_tracing_and_not_the_target() {
     program.begin().unwrap();
     program.finish().unwrap();
     assert_eq!(program.truth.number("wrong"), Some(0));
+    program.end().unwrap();
+}
+
+#[test]
+fn a_report_comes_at_every_interval_and_at_the_end() {
+    needs_root();
+    let mut program = Program::c("steady.c").unwrap();
+    program.begin().unwrap();
+    let pid = program.pid().to_string();
+    let flags = ["--pid", &pid, "--interval", "500ms", "--duration", "2s", "--older-than", "1h"];
+    let ended = run(&flags).unwrap();
+    let reports = ended.stdout.matches("traced for").count();
+    assert!(reports >= 3, "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("0 B live in 0 blocks older than").count(), reports, "{}", ended.stdout);
+    program.begin().unwrap();
+    program.finish().unwrap();
     program.end().unwrap();
 }
 
