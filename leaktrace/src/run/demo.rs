@@ -31,8 +31,9 @@ impl Demo {
             let script = folder.join("leak.js");
             fs::write(&script, NODE_SERVICE)?;
             let mut node = Command::new("node");
-            // With these it writes the names of JavaScript functions to a perf map.
+            // With these it writes the names of JavaScript functions to a perf map, and a log to where it runs.
             node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(script);
+            node.current_dir(&folder);
             (node, Some(folder))
         } else {
             let mut native = Command::new(env::current_exe()?);
