@@ -84,6 +84,8 @@ pub(super) struct Session {
     targets: Vec<Target>,
     follow: bool,
     next_process: u32,
+    /// Whether return probes pass a seccomp filter on this kernel, once that was tried.
+    pass_seccomp: Option<bool>,
     /// Running processes whose tracing has not begun yet.
     prepared: Vec<(ProcessId, Identity)>,
     /// A program that has not begun yet: its first exec is its birth, not its end.
@@ -125,6 +127,7 @@ impl Session {
             targets: Vec::new(),
             follow,
             next_process: 1,
+            pass_seccomp: None,
             prepared: Vec::new(),
             unborn: HashMap::new(),
             gone: Vec::new(),

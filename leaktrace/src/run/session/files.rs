@@ -116,10 +116,16 @@ impl Session {
         Ok(attached)
     }
 
+    /// With `--follow` the probes stand in every process that maps the file, filtered or not.
     pub(super) fn refuse_if_deadly(&mut self, pid: NonZeroU32) -> Result<(), Failure> {
-        if crate::process::has_seccomp_filter(pid.get())? && !self.kernel.return_probes_pass_seccomp()? {
-            return Err(Failure::WouldEndTarget { pid: pid.get() });
+        if !self.follow && !crate::process::has_seccomp_filter(pid.get())? {
+            return Ok(());
         }
-        Ok(())
+        let pass = match self.pass_seccomp {
+            Some(pass) => pass,
+            None => self.kernel.return_probes_pass_seccomp()?,
+        };
+        self.pass_seccomp = Some(pass);
+        if pass { Ok(()) } else { Err(Failure::WouldEndTarget { pid: pid.get() }) }
     }
 }

@@ -80,6 +80,12 @@ impl Session {
     /// A file was mapped while tracing; if it is an allocator, it is probed from now on.
     pub(super) fn attach_late(&mut self, tgid: u32, file: BinaryId) -> Result<(), Failure> {
         let Some(pid) = NonZeroU32::new(tgid) else { return Ok(()) };
+        if self.probes.needs_return_probes(file)
+            && let Err(error) = self.refuse_if_deadly(pid)
+        {
+            self.notices.push(Notice::Unseen(error.to_string()));
+            return Ok(());
+        }
         match self.probes.attach(&mut self.kernel, file, pid) {
             Ok(Some(Attached { functions, .. })) => {
                 let file = self.probes.binary(file).name();
