@@ -65,6 +65,35 @@ counters! {
     Nested = 12, Seen, "nested allocator calls, counted once";
     /// Outside `--min-size` and `--max-size`.
     SizeFiltered = 13, Seen, "allocations outside --min-size and --max-size";
+    /// A sample of the JavaScript heap was due and the table of samples had no room.
+    SamplesFull = 14, Lost, "JavaScript samples lost: table of samples full (raise --js-interval)";
+    /// Bytes that a thread allocated which no collection has shown to run an isolate, with no JavaScript on its stack:
+    /// V8's helper threads, which copy what survives, and workers that are starting.
+    BytesOfNoHeap = 15, Seen, "bytes of JavaScript heaps not sampled: taken by V8's helper threads or a starting worker";
+    /// A sampled object's memory could not be read at a collection: taken for dead.
+    SampleUnreadable = 16, Doubt, "JavaScript samples taken for dead: memory unreadable";
+    /// A collection record that found the ring full.
+    CollectionLost = 17, Doubt, "garbage collections not shown: ring buffer full";
+    /// A table of V8's threads, heaps or allocators was full.
+    V8Full = 18, Lost, "JavaScript samples lost: too many threads, isolates or allocation areas";
+    /// A frame of JavaScript whose function could not be read.
+    FunctionUnread = 19, Doubt, "JavaScript frames without a function: memory unreadable, or the function on the move";
+    /// A JavaScript function was seen and could not be told.
+    FunctionDelayed = 20, Seen, "JavaScript functions sent late: ring buffer or table full";
+    /// An allocator of V8 whose area is not where this version is known to have it.
+    AreaUnlike = 21, Lost, "JavaScript samples lost: V8's allocation areas are not as known of this version";
+    /// A stack met code without tables, and what the agent would finish it by could not be sent: ring or
+    /// budget full. It stays as short as it is.
+    StackUnfinished = 22, Doubt, "stacks cut short: unwind tables came too late, no room to keep the rest";
+    /// A file with code that could not be opened or read, or had no room: the stacks through it are marked as guesses.
+    /// Counted by the agent, as the two below.
+    UnwindUnread = 23, Seen, "mappings of files whose unwind information could not be read";
+    /// A process with more mappings than its tables hold.
+    UnwindLeftOut = 24, Doubt, "mappings without unwind tables: a process has more of code than 4095";
+    /// The kernel dropped records of mappings. /proc was read instead.
+    MappingsLost = 25, Seen, "records of mappings lost, mappings read again";
+    /// Two functions may have one key: more isolates, scripts or literals than keys tell apart.
+    FunctionAmbiguous = 26, Doubt, "JavaScript functions that may have another's name: more isolates or scripts than are told apart";
 }
 
 /// Length of the value of the map `COUNTERS`.

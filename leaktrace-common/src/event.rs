@@ -2,7 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::stack::MAX_FRAMES;
+use crate::{
+    stack::MAX_FRAMES,
+    v8::{FunctionKey, Sighting},
+};
 
 /// First word of every record.
 #[repr(u32)]
@@ -18,16 +21,34 @@ pub enum RecordKind {
     Fork = 4,
     /// [`ProcessRecord`]: the main thread of the process is gone.
     Exit = 5,
+    /// [`FunctionRecord`]: a JavaScript function was seen in a stack for the first time, or interpreted for the first.
+    Function = 6,
+    /// [`CollectionRecord`]: V8 has collected garbage.
+    Collection = 7,
+    /// [`HeapRecord`]: an isolate has ended, and its heap with it.
+    HeapEnded = 8,
+    /// [`crate::unfinished::UnfinishedRecord`]
+    Unfinished = 20,
 }
 
 impl TryFrom<u32> for RecordKind {
     type Error = u32;
 
     fn try_from(value: u32) -> Result<Self, u32> {
-        [Self::Stack, Self::Region, Self::Exec, Self::Fork, Self::Exit]
-            .into_iter()
-            .find(|kind| *kind as u32 == value)
-            .ok_or(value)
+        [
+            Self::Stack,
+            Self::Region,
+            Self::Exec,
+            Self::Fork,
+            Self::Exit,
+            Self::Function,
+            Self::Collection,
+            Self::HeapEnded,
+            Self::Unfinished,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == value)
+        .ok_or(value)
     }
 }
 
@@ -45,7 +66,7 @@ pub struct StackRecord {
     pub tgid: u32,
     /// How many of `frames` are set and sent.
     pub depth: u32,
-    /// Return addresses, the allocator's caller first.
+    /// [`crate::v8::Word`]s, most of them return addresses; the allocator's caller first.
     pub frames: [u64; MAX_FRAMES],
 }
 
@@ -93,4 +114,50 @@ pub struct ProcessRecord {
     pub padding: u32,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub at: u64,
+}
+
+/// A JavaScript function, and where it is just now.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FunctionRecord {
+    pub kind: u32,
+    pub process: u32,
+    pub key: FunctionKey,
+    pub seen: Sighting,
+}
+
+/// A collection of one of V8's heaps. Sizes in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CollectionRecord {
+    pub kind: u32,
+    pub process: u32,
+    /// `v8::internal::Heap`, which tells isolates apart.
+    pub heap: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`. The program stands still in between.
+    pub began: u64,
+    pub ended: u64,
+    /// Bytes of objects before and after; 0 where that was not read.
+    pub before: u64,
+    pub after: u64,
+    pub tid: u32,
+    /// `v8::internal::GarbageCollector`: 0 scavenger, 1 mark-compact, 2 minor mark-sweep.
+    pub collector: u32,
+    /// `v8::internal::GarbageCollectionReason`
+    pub reason: u32,
+    /// Samples that were looked at, and how many of them had died.
+    pub looked_at: u32,
+    pub died: u32,
+    /// How long that took, in nanoseconds: the program waited for it.
+    pub looking: u32,
+}
+
+/// One of V8's heaps.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct HeapRecord {
+    pub kind: u32,
+    pub process: u32,
+    /// [`crate::v8::Heap::id`]
+    pub heap: u64,
 }

@@ -12,4 +12,7 @@ pub mod hook;
 pub mod live;
 pub mod process;
 pub mod stack;
+pub mod thread;
+pub mod unfinished;
 pub mod unwind;
+pub mod v8;

@@ -41,7 +41,39 @@ pub struct StackEntry {
     pub process: u32,
     /// 1 once the stack itself travelled to the agent. A full ring leaves it 0, and the next hit tries again.
     pub sent: u32,
+    /// Blocks by their age at death, see [`age_bucket`].
+    pub deaths: [u32; AGE_BUCKETS],
 }
+
+/// Length of [`StackEntry::deaths`].
+pub const AGE_BUCKETS: usize = 24;
+
+/// Bucket `b` above 0 holds ages from `2^(b-1)` to below `2^b` units, bucket 0 what is below one, the last one all that
+/// is older. A unit is about a millisecond (2^20 ns) for native memory, so that the last begins at 75 minutes; for
+/// JavaScript it is a whole collection.
+#[must_use]
+#[inline(always)]
+pub const fn age_bucket(units: u64) -> usize {
+    // Not by counting leading zeros, which BPF has no instruction for.
+    let mut bucket = 0;
+    let mut rest = units;
+    let mut step = 16;
+    if rest >> 32 != 0 {
+        return AGE_BUCKETS - 1;
+    }
+    while step != 0 {
+        if rest >> step != 0 {
+            rest >>= step;
+            bucket += step;
+        }
+        step >>= 1;
+    }
+    let bucket = if rest == 0 { 0 } else { bucket + 1 };
+    if bucket < AGE_BUCKETS { bucket } else { AGE_BUCKETS - 1 }
+}
+
+/// Nanoseconds to the unit of native memory's [`age_bucket`], as a shift.
+pub const AGE_UNIT_SHIFT: u32 = 20;
 
 /// Why a stack has no further frame.
 #[repr(u32)]
@@ -65,10 +97,14 @@ pub enum StopReason {
     Unsupported = 8,
     /// What was found as the caller's frame does not lie above this one.
     BadFrame = 9,
+    /// The outermost frame was reached, and on the way frame pointers were followed through code in no mapping that the
+    /// tables know (in a process that makes code it is most likely that, and may be a library just opened) or in a file
+    /// that could not be read.
+    Guessed = 10,
 }
 
 impl StopReason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::End,
         Self::TooDeep,
         Self::Unreadable,
@@ -78,12 +114,20 @@ impl StopReason {
         Self::NoUnwindInfo,
         Self::Unsupported,
         Self::BadFrame,
+        Self::Guessed,
     ];
 
     /// Whether the stack reaches its outermost frame; reports mark every other one.
     #[must_use]
     pub const fn is_complete(self) -> bool {
         matches!(self, Self::End)
+    }
+
+    /// Whether tables were missing that may be there later: then the agent can go on from here.
+    #[must_use]
+    #[inline(always)]
+    pub const fn wants_tables(self) -> bool {
+        matches!(self, Self::NoTables | Self::UnknownCode)
     }
 
     /// What a report says of a stack that ended so.
@@ -99,6 +143,9 @@ impl StopReason {
             Self::NoUnwindInfo => "code without unwind information",
             Self::Unsupported => "unwind information of an unsupported form",
             Self::BadFrame => "frames out of order",
+            Self::Guessed => {
+                "frame pointers followed through code mapped since the last look, or of a file that could not be read"
+            }
         }
     }
 }
@@ -108,5 +155,20 @@ impl TryFrom<u32> for StopReason {
 
     fn try_from(value: u32) -> Result<Self, u32> {
         Self::ALL.into_iter().find(|reason| *reason as u32 == value).ok_or(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_fall_into_buckets_of_powers_of_two() {
+        for (units, bucket) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1 << 21, 22), ((1 << 22) - 1, 22)] {
+            assert_eq!(age_bucket(units), bucket, "{units}");
+        }
+        for units in [1 << 22, 1 << 31, 1 << 32, u64::MAX] {
+            assert_eq!(age_bucket(units), AGE_BUCKETS - 1, "{units}");
+        }
     }
 }

@@ -5,11 +5,11 @@ use leaktrace_common::{
     counter::Counter,
     live::{Block, BlockKey},
     process::ProcessId,
-    stack::StackId,
+    stack::{AGE_UNIT_SHIFT, StackId, age_bucket},
 };
 
 use crate::{
-    count::{add, count},
+    count::{add, add_u32, count},
     maps::{LIVE, STACKS},
     read,
 };
@@ -30,6 +30,12 @@ pub fn insert(process: ProcessId, address: u64, size: u64, stack: StackId) {
             return;
         }
     }
+    allocated(stack, size);
+}
+
+/// Counts a block as handed out to this stack.
+#[inline(always)]
+pub fn allocated(stack: StackId, size: u64) {
     if let Some(entry) = STACKS.get_ptr_mut(&stack) {
         // SAFETY: both are words of a live map value.
         let (allocs, bytes) = unsafe { (&raw mut (*entry).allocs, &raw mut (*entry).alloc_bytes) };
@@ -59,10 +65,25 @@ pub fn put_back(key: &BlockKey, block: &Block) {
 /// Counts a block that was taken as freed.
 #[inline(always)]
 pub fn freed(block: &Block) {
-    if let Some(entry) = STACKS.get_ptr_mut(&block.stack()) {
-        // SAFETY: both are words of a live map value.
-        let (frees, bytes) = unsafe { (&raw mut (*entry).frees, &raw mut (*entry).freed_bytes) };
+    let age = read::now().saturating_sub(block.born);
+    died(block.stack(), block.size, age >> AGE_UNIT_SHIFT);
+}
+
+/// Counts a block of this stack as freed, at an age in the units of [`age_bucket`].
+#[inline(always)]
+pub fn died(stack: StackId, size: u64, age: u64) {
+    if let Some(entry) = STACKS.get_ptr_mut(&stack) {
+        let bucket = age_bucket(age);
+        // SAFETY: words of a live map value, and the bucket is below their number.
+        let (frees, bytes, deaths) = unsafe {
+            (
+                &raw mut (*entry).frees,
+                &raw mut (*entry).freed_bytes,
+                (&raw mut (*entry).deaths).cast::<u32>().add(bucket),
+            )
+        };
         add(frees, 1);
-        add(bytes, block.size);
+        add(bytes, size);
+        add_u32(deaths, 1);
     }
 }

@@ -21,6 +21,7 @@ mod regs;
 mod scratch;
 mod stack;
 mod unwind;
+mod v8;
 
 #[cfg(not(test))]
 #[panic_handler]

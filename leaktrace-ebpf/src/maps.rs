@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{self, ArrayOfMaps},
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use leaktrace_common::{
     counter::COUNTERS as COUNTER_COUNT,
@@ -12,9 +12,15 @@ use leaktrace_common::{
     process::ProcessEntry,
     stack::{StackEntry, StackId},
     unwind::{ARENA_CHUNKS, CHUNK_WORDS, ProcessTable},
+    v8::{FunctionOf, Heap, HeapKey, Layout, SAMPLES, Sample, Sighting},
 };
 
-use crate::{calls::Call, scratch::Scratch, unwind::RuleCache};
+use crate::{
+    calls::Call,
+    scratch::Scratch,
+    unwind::RuleCache,
+    v8::{FunctionCache, Thread},
+};
 
 /// tgid -> traced process. What is not in here is ignored by every program, so the agent starts and stops all
 /// probes at one moment by one entry. As many as `pid_max` of a busy machine has processes.
@@ -61,6 +67,11 @@ pub static ARENA: ArrayOfMaps<
     ARENA_CHUNKS,
 > = ArrayOfMaps::new();
 
+/// How many more stacks may be sent for the agent to finish, each of which has an id of its own in `STACKS`. The
+/// agent starts it with a part of `--max-stacks`, so that code which never gets tables cannot fill that map.
+#[map]
+pub static UNFINISHED_LEFT: Array<i64> = Array::with_max_entries(1, 0);
+
 /// ProcessId -> its unwind tables. Not preallocated: few processes are traced at a time.
 #[map]
 pub static UNWIND_TABLES: HashMap<u32, ProcessTable> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
@@ -68,3 +79,51 @@ pub static UNWIND_TABLES: HashMap<u32, ProcessTable> = HashMap::with_max_entries
 /// Rules found before, 256 KiB: as much as a core's second-level cache.
 #[map]
 pub static RULE_CACHE: Array<RuleCache> = Array::with_max_entries(1, 0);
+
+/// ProcessId -> where things lie in its V8. Those of many machines' worth of node processes.
+#[map]
+pub static V8_LAYOUTS: HashMap<u32, Layout> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Where each JavaScript function that a stack showed was seen last: as many as a large program has, 6 MiB. Those of
+/// isolates and processes that have ended give way by themselves; one that is seen again after it gave way is sent again.
+#[map]
+pub static V8_FUNCTIONS: LruHashMap<FunctionOf, Sighting> = LruHashMap::with_max_entries(1 << 16, 0);
+
+/// Functions and constructors found before, 128 KiB.
+#[map]
+pub static V8_FUNCTION_CACHE: Array<FunctionCache> = Array::with_max_entries(1, 0);
+
+/// pid_tgid -> the collection or allocation that this thread is in, and the areas that it allocates from. Threads with an
+/// isolate of their own are few, and each process has some that help V8.
+#[map]
+pub static V8_THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+
+/// A thread of which nothing is known, to be copied: it does not fit the stack of a BPF program.
+#[map]
+pub static V8_NEW_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+
+/// V8's heaps, one an isolate.
+#[map]
+pub static V8_HEAPS: HashMap<HeapKey, Heap> = HashMap::with_max_entries(1 << 13, BPF_F_NO_PREALLOC);
+
+/// Every sample that lives, of all processes. The first is never used: its number ends a list.
+#[map]
+pub static V8_SAMPLES: Array<Sample> = Array::with_max_entries(SAMPLES, 0);
+
+/// Numbers of samples that were used and are free again.
+#[map]
+pub static V8_FREE: Queue<u32> = Queue::with_max_entries(SAMPLES, 0);
+
+/// How many numbers of samples were given out that had never been used.
+#[map]
+pub static V8_USED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// A map's value that was compared with null, and whose address LLVM therefore must not have calculated with before:
+/// kernels up to 6.12 refuse that. (Newer ones know that an array's value is there.)
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it")]
+pub fn compared<T>(mut value: *mut T) -> *mut T {
+    // SAFETY: one instruction on one register, which it leaves as it is.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack)) };
+    value
+}

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+    bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
     generated::{
         bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
     },
@@ -16,6 +16,40 @@ pub fn user<const WORDS: usize>(address: u64, into: &mut [u64; WORDS]) -> bool {
     unsafe {
         bpf_probe_read_user(into.as_mut_ptr().cast(), (WORDS * 8) as u32, address as *const c_void) == 0
     }
+}
+
+/// A word of the current process.
+#[inline(always)]
+pub fn user_word(address: u64) -> Option<u64> {
+    let mut words = [0];
+    user(address, &mut words).then_some(words[0])
+}
+
+/// Four bytes of the current process.
+#[inline(always)]
+pub fn user_u32(address: u64) -> Option<u32> {
+    let mut value = 0u32;
+    // SAFETY: the helper writes 4 bytes, and any bytes are a valid u32.
+    let failed = unsafe { bpf_probe_read_user((&raw mut value).cast(), 4, address as *const c_void) };
+    (failed == 0).then_some(value)
+}
+
+/// Two bytes of the current process.
+#[inline(always)]
+pub fn user_u16(address: u64) -> Option<u16> {
+    let mut value = 0u16;
+    // SAFETY: the helper writes 2 bytes, and any bytes are a valid u16.
+    let failed = unsafe { bpf_probe_read_user((&raw mut value).cast(), 2, address as *const c_void) };
+    (failed == 0).then_some(value)
+}
+
+/// A byte of the current process.
+#[inline(always)]
+pub fn user_u8(address: u64) -> Option<u8> {
+    let mut value = 0u8;
+    // SAFETY: the helper writes one byte, and any byte is a valid u8.
+    let failed = unsafe { bpf_probe_read_user((&raw mut value).cast(), 1, address as *const c_void) };
+    (failed == 0).then_some(value)
 }
 
 /// Reads 4 bytes of kernel memory.
@@ -59,6 +93,13 @@ pub unsafe fn field(structure: u64, offset: u64) -> u64 {
 pub fn now() -> u64 {
     // SAFETY: takes nothing and always succeeds.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// A random number.
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: takes nothing and always succeeds.
+    unsafe { bpf_get_prandom_u32() }
 }
 
 /// The current thread: tgid in the upper half, tid in the lower.

@@ -2,7 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xchg};
 
-use leaktrace_common::event::StackRecord;
+use leaktrace_common::{event::StackRecord, unfinished::UnfinishedRecord};
 
 use crate::maps::SCRATCH;
 
@@ -13,6 +13,9 @@ pub struct Scratch {
     busy: u64,
     pub record: StackRecord,
     pub walk: crate::unwind::Walk,
+    /// The same stack with the functions of its JavaScript frames.
+    pub javascript: StackRecord,
+    pub unfinished: UnfinishedRecord,
 }
 
 /// Slots a CPU, the size of the map.

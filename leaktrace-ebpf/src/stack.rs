@@ -8,6 +8,7 @@ use leaktrace_common::{
     event::{RecordKind, STACK_HEADER, StackRecord},
     process::ProcessId,
     stack::{MAX_FRAMES, StackEntry, StackId},
+    unfinished::UnfinishedRecord,
 };
 
 use crate::{
@@ -16,28 +17,48 @@ use crate::{
     read,
     regs::{RETURN_SLOT, Regs},
     scratch,
-    unwind::{self, Hashes, Start},
+    unwind::{self, Hashes, Start, unfinished},
+    v8,
 };
+
+/// A stack that was taken.
+pub struct Taken {
+    /// Its entry is in `STACKS`; unknown where it could not be kept.
+    pub stack: StackId,
+    /// Whether JavaScript is on it.
+    pub has_functions: bool,
+}
 
 /// The id of the caller's stack, whose entry is then in `STACKS`; unknown where it could not be kept.
 #[inline(always)]
 pub fn capture(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> StackId {
+    take(regs, process, hook, start).stack
+}
+
+/// The caller's stack.
+#[inline(always)]
+pub fn take(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> Taken {
     let Some(scratch) = scratch::acquire() else {
         count(Counter::ScratchBusy);
-        return StackId::UNKNOWN;
+        return Taken { stack: StackId::UNKNOWN, has_functions: false };
     };
-    let (walk, record) = (&mut scratch.walk, &mut scratch.record);
+    let (walk, record, rest) = (&mut scratch.walk, &mut scratch.record, &mut scratch.unfinished);
     walk.hashes = Hashes { id: 0, check: 0 };
     walk.hashes.mix(u64::from(process.0) << 16 | u64::from(hook));
     unwind::unwind(walk, record, regs, process, start);
-    record.kind = RecordKind::Stack as u32;
-    record.process = process.0;
-    record.id = walk.hashes.id;
-    record.hook = u32::from(hook);
-    record.tgid = (read::thread() >> 32) as u32;
-    let id = intern(record, walk.hashes.check);
+    let mut has_functions = false;
+    let stack = if walk.has_jit()
+        && let Some(layout) = v8::layout(process)
+    {
+        has_functions = v8::with_functions(scratch, layout, process);
+        intern(&mut scratch.javascript, &scratch.walk.hashes, process, hook, None)
+    } else {
+        // Before the id is read: what is left of the stack is a part of it.
+        let has_rest = unfinished::take(walk, record, rest) != 0;
+        intern(record, &walk.hashes, process, hook, has_rest.then_some(rest))
+    };
     scratch::release(scratch);
-    id
+    Taken { stack, has_functions }
 }
 
 /// Whether the callers of the function that is about to run do surely not include the one whose return address
@@ -56,8 +77,19 @@ pub fn has_left(regs: Regs<'_>, process: ProcessId, slot: u64) -> bool {
 }
 
 #[inline(always)]
-fn intern(record: &mut StackRecord, check: u64) -> StackId {
-    let id = StackId(record.id);
+fn intern(
+    record: &mut StackRecord,
+    hashes: &Hashes,
+    process: ProcessId,
+    hook: u16,
+    rest: Option<&mut UnfinishedRecord>,
+) -> StackId {
+    record.kind = RecordKind::Stack as u32;
+    record.process = process.0;
+    record.id = hashes.id;
+    record.hook = u32::from(hook);
+    record.tgid = (read::thread() >> 32) as u32;
+    let (id, check) = (StackId(hashes.id), hashes.check);
     let mut entry = STACKS.get_ptr_mut(&id);
     if entry.is_none() {
         let new = StackEntry { check, process: record.process, ..StackEntry::default() };
@@ -79,6 +111,9 @@ fn intern(record: &mut StackRecord, check: u64) -> StackId {
         if send(record) {
             // SAFETY: as above; both write the same value.
             unsafe { (*entry).sent = 1 };
+            if let Some(rest) = rest {
+                unfinished::send(record, rest);
+            }
         } else {
             count(Counter::StackDelayed);
         }

@@ -1,14 +1,19 @@
 // leaktrace's demo for node: a service that answers requests and forgets to forget.
-//
-// It is slow on purpose: functions that run often are compiled into their callers, and then only V8 knows their names.
 'use strict';
 
-const sessions = new Map();
-let request = 0;
+class Session {
+  constructor(id) {
+    this.id = id;
+    this.visited = [`/page/${id}`, `/page/${id + 1}`];
+    this.upload = Buffer.alloc(64 * 1024, id & 0xff);
+    this.form = new Array(2000).fill(id);
+  }
+}
 
-// The leak: every session keeps its upload, and nothing removes sessions.
+// The leak: nothing removes a session.
+const sessions = new Map();
 function openSession(id) {
-  sessions.set(id, Buffer.alloc(100 * 1024, id & 0xff));
+  sessions.set(id, new Session(id));
 }
 
 // Not a leak: a cache with a bound.
@@ -19,15 +24,20 @@ function remember(page) {
 
 // Not a leak: in use for a moment only.
 function render(page) {
-  return Buffer.alloc(20 * 1024, page & 0xff).length;
+  const rows = [];
+  for (let row = 0; row < 5000; row += 1) {
+    rows.push({ page, row, text: `row ${row}` });
+  }
+  return rows.length;
 }
 
 console.log('serving');
+let request = 0;
 setInterval(() => {
-  for (let i = 0; i < 2; i += 1) {
+  for (let i = 0; i < 3; i += 1) {
     request += 1;
     openSession(request);
     remember(request);
     render(request);
   }
-}, 50);
+}, 25);

@@ -2,17 +2,31 @@
 //!
 //! The modules stand in the order in which data flows through them, see ARCHITECTURE.md.
 
+/// Says something on stderr. Unlike `eprintln!` it does not end the program where nobody reads that any more.
+#[macro_export]
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod attribute;
 pub mod binary;
 pub mod cli;
 pub mod event;
+pub mod heap_reader;
+pub mod judge;
 pub mod kernel;
 pub mod ledger;
 pub mod probe_site;
 pub mod process;
+pub mod reach;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod runtime;
 pub mod symbolize;
 pub mod target;
 pub mod unwind;
+pub mod verdict;

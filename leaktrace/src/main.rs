@@ -13,28 +13,29 @@ fn main() -> ExitCode {
     if args.is_demo_program() {
         run::demo::native_service();
     }
-    let plan = match args.plan() {
-        Ok(plan) => plan,
-        Err(error) => {
-            eprintln!("leaktrace: {error}\n\nFor more: leaktrace --help");
-            return Exit::Usage.into();
-        }
+    let result = match args.census() {
+        Some(census) => census.map(|plan| run::census(&plan)),
+        None => args.plan().map(|plan| run::run(&plan)),
     };
-    match run::run(&plan) {
-        Ok(()) => Exit::Success.into(),
-        Err(failure) => {
+    match result {
+        Ok(Ok(())) => Exit::Success.into(),
+        Ok(Err(failure)) => {
             say(&failure);
             failure.exit().into()
+        }
+        Err(error) => {
+            leaktrace::say!("leaktrace: {error}\n\nFor more: leaktrace --help");
+            Exit::Usage.into()
         }
     }
 }
 
 /// The error and what it came from, each once.
 fn say(error: &dyn Error) {
-    eprintln!("leaktrace: {error}");
+    leaktrace::say!("leaktrace: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        eprintln!("  because: {cause}");
+        leaktrace::say!("  because: {cause}");
         source = cause.source();
     }
 }

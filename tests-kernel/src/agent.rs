@@ -57,6 +57,8 @@ impl Agent {
         let given: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         let mut whole = Command::new(command.get_program());
         whole.arg("--json").arg(folder.path().join("report.json")).arg("--quiet").args(given);
+        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        whole.envs(set);
         let mut process = Process::start(&mut whole)?;
         loop {
             match process.stderr.next(PATIENCE)? {
@@ -71,8 +73,35 @@ impl Agent {
     }
 
     #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    #[must_use]
     pub fn report_path(&self) -> PathBuf {
         self.folder.path().join("report.json")
+    }
+
+    /// SIGUSR1: what is live now is compared with later; returns once it was noted.
+    pub fn mark(&mut self) -> Result<()> {
+        self.process.signal(Signal::USR1)?;
+        loop {
+            match self.process.stderr.next(PATIENCE)? {
+                Some(line) if line.starts_with("marked") => return Ok(()),
+                Some(_) => {}
+                None => bail!("leaktrace ended at a mark:\n{}", self.process.stderr.text()),
+            }
+        }
+    }
+
+    /// Ctrl-C to one that is to end with this code, and the report that it leaves.
+    pub fn stop_with(mut self, code: i32) -> Result<Report> {
+        self.process.signal(Signal::INT)?;
+        let status = self.process.wait(PATIENCE)?;
+        if status.code() != Some(code) {
+            bail!("leaktrace ended with {status}, not {code}:\n{}", self.process.stderr.rest()?);
+        }
+        Report::read(&self.report_path())
     }
 
     /// Ctrl-C, and the report that it leaves.
@@ -81,9 +110,31 @@ impl Agent {
         self.ended()
     }
 
+    /// The same where the report is large and the machine busy.
+    pub fn stop_within(mut self, patience: Duration) -> Result<Report> {
+        self.process.signal(Signal::INT)?;
+        self.ended_within(patience)
+    }
+
+    /// Stops it as a busy machine might, or lets it go on.
+    pub fn hold(&mut self, hold: bool) -> Result<()> {
+        self.process.signal(if hold { Signal::STOP } else { Signal::CONT })
+    }
+
+    /// The same with its exit code, for a test of that.
+    pub fn stop_with_code(mut self) -> Result<(Report, Option<i32>)> {
+        self.process.signal(Signal::INT)?;
+        let status = self.process.wait(PATIENCE)?;
+        Ok((Report::read(&self.report_path())?, status.code()))
+    }
+
     /// The report of a leaktrace that ends by itself: `--duration`, or the target is gone.
     pub fn ended(&mut self) -> Result<Report> {
-        let status = self.process.wait(PATIENCE)?;
+        self.ended_within(PATIENCE)
+    }
+
+    fn ended_within(&mut self, patience: Duration) -> Result<Report> {
+        let status = self.process.wait(patience)?;
         if !status.success() {
             bail!("leaktrace failed ({status}):\n{}", self.process.stderr.rest()?);
         }

@@ -64,6 +64,11 @@ impl Compiler {
         };
         command
     }
+
+    /// What comes after the source: of its functions a linker looks back for.
+    fn libraries(self) -> &'static [&'static str] {
+        if self == Self::Rustc { &[] } else { &["-Wl,--as-needed", "-lm"] }
+    }
 }
 
 /// The executable of `testprogs/SOURCE`, compiled anew if its source or the header changed.
@@ -83,7 +88,7 @@ pub fn compiled(source: &str, compiler: Compiler) -> Result<PathBuf> {
     let own = tempfile::tempdir_in(&folder)?;
     let built = own.path().join(&stem);
     let mut command = compiler.command();
-    command.current_dir(&programs).arg("-o").arg(&built).arg(&input);
+    command.current_dir(&programs).arg("-o").arg(&built).arg(&input).args(compiler.libraries());
     let result = command.output().with_context(|| {
         format!("cannot start {}, which compiles {source}: install it (`.ci/run` does)", compiler.name())
     })?;

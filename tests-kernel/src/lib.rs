@@ -13,10 +13,13 @@
 pub mod agent;
 pub mod child;
 pub mod compile;
+pub mod javascript;
 pub mod load;
+pub mod node;
 pub mod private_libs;
 pub mod program;
 pub mod report;
+pub mod skip;
 pub mod truth;
 
 use std::path::{Path, PathBuf};

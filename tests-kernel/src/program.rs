@@ -17,6 +17,8 @@ pub struct Program {
     /// What it printed before it was ready.
     pub greeting: Vec<String>,
     pub truth: Truth,
+    /// Lines that V8 wrote between its own, with `--trace-gc`.
+    pub traces: Vec<String>,
     pub libs: PrivateLibs,
 }
 
@@ -61,7 +63,7 @@ impl Program {
             }
             greeting.push(line);
         };
-        Ok(Self { process, pid, greeting, truth: Truth::default(), libs })
+        Ok(Self { process, pid, greeting, truth: Truth::default(), traces: Vec::new(), libs })
     }
 
     /// As it says itself, which is not our child's where a script starts the program.
@@ -81,6 +83,15 @@ impl Program {
         self.process.tell("\n")
     }
 
+    /// Lets it take one step, for programs that tell a line after each.
+    pub fn step(&mut self) -> Result<()> {
+        self.begin()?;
+        match self.process.stdout.next(PATIENCE)? {
+            Some(line) => self.truth.read(&line),
+            None => bail!("the program ended in a step:\n{}", self.process.stderr.rest()?),
+        }
+    }
+
     /// Reads its truth, to `done`.
     pub fn finish(&mut self) -> Result<()> {
         loop {
@@ -91,18 +102,32 @@ impl Program {
             if line == "done" {
                 return Ok(());
             }
-            self.truth.read(&line)?;
+            if line.starts_with('[') {
+                self.traces.push(line);
+            } else {
+                self.truth.read(&line)?;
+            }
         }
     }
 
     /// Lets it end, which has to be by exit code 0.
     pub fn end(&mut self) -> Result<()> {
         self.process.tell("\n")?;
+        self.ended()
+    }
+
+    /// Waits for its end, which has to be by exit code 0.
+    pub fn ended(&mut self) -> Result<()> {
         let status = self.process.wait(PATIENCE)?;
         if !status.success() {
             bail!("the program ended badly ({status}):\n{}", self.process.stderr.rest()?);
         }
         Ok(())
+    }
+
+    /// Text on its stdin, for programs with words of their own.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        self.process.tell(text)
     }
 
     #[must_use]

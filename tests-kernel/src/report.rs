@@ -5,13 +5,88 @@ use std::{collections::BTreeMap, fs, ops::AddAssign, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::javascript::{Generation, Process, Type};
+
 #[derive(Debug, Deserialize)]
 pub struct Report {
     pub schema: String,
     pub version: u32,
+    pub processes: Vec<Process>,
     pub totals: Sums,
     pub stacks: Vec<Stack>,
+    #[serde(default)]
+    pub verdicts: Vec<Verdict>,
+    pub diff: Option<Diff>,
+    #[serde(default)]
+    pub proofs: Vec<Proof>,
     pub coverage: Coverage,
+}
+
+/// What changed between two moments.
+#[derive(Debug, Deserialize)]
+pub struct Diff {
+    /// `start` or `mark`, and `mark` or `end`
+    pub from: String,
+    pub to: String,
+    pub types: Vec<Changed>,
+    pub stacks: Vec<ChangedStack>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Changed {
+    /// A type of JavaScript, or a size class.
+    pub what: String,
+    pub change: Change,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ChangedStack {
+    pub stack: String,
+    pub change: Change,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Change {
+    pub blocks: i64,
+    pub bytes: i64,
+}
+
+/// What `--prove` did with one process.
+#[derive(Debug, Deserialize)]
+pub struct Proof {
+    pub pid: u32,
+    /// That count.
+    pub scans: u32,
+    pub scans_unsure: u32,
+    pub unsure: Option<String>,
+    pub not_searched: Option<String>,
+    pub lost: u64,
+    pub refuted: u64,
+    pub blocks: u64,
+    pub young: u64,
+    pub bytes_read: u64,
+    pub nanoseconds: u64,
+    pub cpu_nanoseconds: u64,
+}
+
+/// What a stack, or all stacks that share these frames, are held to be.
+#[derive(Debug, Deserialize)]
+pub struct Verdict {
+    pub pid: u32,
+    /// `native` or `javascript`
+    pub heap: String,
+    /// `LEAK`, `SUSPECT`, `BOUNDED`, ...
+    pub verdict: String,
+    /// As a person reads it.
+    pub text: String,
+    pub frames: Vec<Frame>,
+    /// Ids of the stacks that it is about.
+    #[serde(default)]
+    pub members: Vec<String>,
+    pub suppressed: Option<String>,
+    /// As it stands in the report.
+    #[serde(default)]
+    pub evidence: serde_json::Value,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -26,8 +101,10 @@ pub struct Sums {
 
 #[derive(Debug, Deserialize)]
 pub struct Stack {
+    /// As verdicts and differences name it.
+    pub stack: String,
     pub pid: u32,
-    /// `heap` or `mapping`
+    /// `heap`, `mapping` or `javascript`
     pub kind: String,
     /// The allocator's function.
     pub function: Option<String>,
@@ -35,6 +112,9 @@ pub struct Stack {
     pub sums: Sums,
     pub oldest_age_ns: Option<u64>,
     pub median_age_ns: Option<u64>,
+    pub error_bytes: Option<u64>,
+    pub types: Vec<Type>,
+    pub generations: Vec<Generation>,
     pub complete: bool,
     pub stopped: Option<String>,
     pub frames: Vec<Frame>,
@@ -46,8 +126,12 @@ pub struct Frame {
     pub module: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
+    pub column: Option<u32>,
     #[serde(default)]
     pub inlined: bool,
+    /// The place within the function is not known.
+    #[serde(default)]
+    pub line_of_function: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +185,13 @@ impl Report {
         *self.coverage.counters.get(key).unwrap_or_else(|| panic!("no counter {key} in the report"))
     }
 
+    /// The change of a type or size class.
+    #[must_use]
+    pub fn change_of(&self, what: &str) -> Option<Change> {
+        let types = &self.diff.as_ref()?.types;
+        types.iter().find(|changed| changed.what == what).map(|changed| changed.change)
+    }
+
     /// For failure messages: a line a stack.
     #[must_use]
     pub fn overview(&self) -> String {
@@ -121,6 +212,18 @@ impl Frame {
         let Some(function) = &self.function else { return false };
         let name = function.split('(').next().unwrap_or(function);
         name == site || name.rsplit("::").next() == Some(site)
+    }
+}
+
+impl Verdict {
+    #[must_use]
+    pub fn is_leak(&self) -> bool {
+        matches!(self.verdict.as_str(), "LEAK" | "LEAK PROVEN")
+    }
+
+    #[must_use]
+    pub fn has(&self, site: &str) -> bool {
+        self.frames.iter().any(|frame| frame.is(site))
     }
 }
 
@@ -148,7 +251,15 @@ mod tests {
     use super::*;
 
     fn frame(function: &str) -> Frame {
-        Frame { function: Some(function.into()), module: None, file: None, line: None, inlined: false }
+        Frame {
+            function: Some(function.into()),
+            module: None,
+            file: None,
+            line: None,
+            column: None,
+            inlined: false,
+            line_of_function: false,
+        }
     }
 
     #[test]
@@ -165,14 +276,14 @@ mod tests {
     fn a_report_is_read_and_summed_by_site() {
         let stack = |live: u64| {
             format!(
-                r#"{{"rank":1,"pid":7,"kind":"heap","function":"malloc","live_bytes":{live},"live_blocks":1,"allocs":1,
+                r#"{{"rank":1,"stack":"0x1","pid":7,"kind":"heap","function":"malloc","live_bytes":{live},"live_blocks":1,"allocs":1,
                 "alloc_bytes":{live},"frees":0,"freed_bytes":0,"oldest_age_ns":1,"median_age_ns":1,"complete":true,
-                "stopped":"root","frames":[{{"address":1,"function":"site","module":"m","offset":1,"file":null,
+                "stopped":"root","types":[],"generations":[],"frames":[{{"address":1,"function":"site","module":"m","offset":1,"file":null,
                 "line":null,"inlined":false}}]}}"#
             )
         };
         let text = format!(
-            r#"{{"schema":"leaktrace-report","version":1,"totals":{{"live_bytes":3,"live_blocks":2,"allocs":2,
+            r#"{{"schema":"leaktrace-report","version":1,"processes":[],"totals":{{"live_bytes":3,"live_blocks":2,"allocs":2,
             "alloc_bytes":3,"frees":0,"freed_bytes":0}},"stacks":[{},{}],"coverage":{{"events_seen":2,"lost":0,
             "counters":{{"FreeUnknown":4}},"stacks":2,"stacks_incomplete":0,"addresses":1,"addresses_unknown":0}}}}"#,
             stack(1),

@@ -53,6 +53,22 @@ fn a_kernel_thread() {
 }
 
 #[test]
+fn a_suppress_file_that_makes_no_sense_is_said_before_tracing() {
+    needs_root();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("known.supp");
+    fs::write(&file, "leak:fine\nparse_request\n").unwrap();
+    let (file, missing) = (file.to_str().unwrap(), folder.path().join("none").display().to_string());
+    let own = std::process::id().to_string();
+    for (given, words) in [
+        (file, &["known.supp:2", "write leak:parse_request"][..]),
+        (missing.as_str(), &["cannot be read", "one leak:PATTERN a line"]),
+    ] {
+        says(&run(&["--pid", &own, "--suppress", given]).unwrap(), WRONG_USAGE, words);
+    }
+}
+
+#[test]
 fn an_output_file_that_cannot_be_written_is_said_before_tracing() {
     needs_root();
     let mut program = Program::c("family.c").unwrap();

@@ -7,6 +7,7 @@ use std::{process::Command, time::Duration};
 use tests_kernel::{
     agent::{binary, run_command},
     needs_root,
+    skip::skip,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,7 +32,7 @@ fn the_native_demo_shows_the_function_that_leaks_first() {
 #[test]
 fn the_node_demo_shows_the_javascript_function_that_leaks_first() {
     if Command::new("node").arg("--version").output().is_err() {
-        eprintln!("skipped: no node in PATH");
+        skip("node", "there is no node in PATH");
         return;
     }
     let first = demo("node");

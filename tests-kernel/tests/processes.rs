@@ -46,6 +46,9 @@ fn a_followed_child_has_books_of_its_own() {
     assert_eq!(report.at_in("parent_leak", program.pid()), told(&program, "parent_leak"));
     assert_eq!(report.at_in("child_leak", child), told(&program, "child_leak"));
     assert_eq!(report.at_in("child_leak", program.pid()), Sums::default());
+    // It has its parent's tables from its first instruction on.
+    let of_child: Vec<_> = report.stacks_at("child_leak").filter(|stack| stack.pid == child).collect();
+    assert!(!of_child.is_empty() && of_child.iter().all(|stack| stack.complete), "{}", report.overview());
     // The five blocks that the child inherited and freed are the parent's in the parent.
     assert!(report.counter("FreeUnknown") >= 5);
 }
@@ -114,13 +117,23 @@ fn a_report_comes_at_every_interval_and_at_the_end() {
     program.end().unwrap();
 }
 
+/// Four targets at a time, as nearly all of it is waiting for the kernel to take probes back.
 #[test]
 fn the_target_outlives_a_leaktrace_killed_in_mid_trace() {
+    const AT_A_TIME: u64 = 4;
     needs_root();
     let rounds: u64 = std::env::var("LEAKTRACE_SIGKILL_ROUNDS").map_or(100, |rounds| rounds.parse().unwrap());
+    thread::scope(|scope| {
+        for first in 0..AT_A_TIME {
+            scope.spawn(move || outlives((first..rounds).step_by(AT_A_TIME as usize)));
+        }
+    });
+}
+
+fn outlives(rounds: impl Iterator<Item = u64>) {
     let mut program = Program::c("steady.c").unwrap();
     program.begin().unwrap();
-    for round in 0..rounds {
+    for round in rounds {
         let agent = Agent::attach(&[program.pid()], &[]).unwrap();
         // Killed at another moment each time; what is tested holds at all of them.
         thread::sleep(Duration::from_millis(round * 7 % 40));

@@ -68,6 +68,19 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders).find_map(|folder| folder.join(name).canonicalize().ok())
 }
 
+/// A node to test: the newest of those that `.ci/run` fetched, or the machine's own.
+#[must_use]
+pub fn node() -> Option<PathBuf> {
+    let fetched = [26, 24, 22, 20].map(|major| root().join(format!("target/node/{major}/bin/node")));
+    fetched.into_iter().find(|node| node.exists()).or_else(|| installed("node"))?.canonicalize().ok()
+}
+
+/// Whether what a test needs has to be there, as `.ci/run` says.
+#[must_use]
+pub fn may_not_skip() -> bool {
+    tests_kernel::skip::is_expected("tools")
+}
+
 /// A source that is run by an interpreter.
 #[must_use]
 pub fn script(source: &str) -> String {

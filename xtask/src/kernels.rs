@@ -46,8 +46,8 @@ struct Case {
 
 /// Together they run every program of the kernel side, and what differs between kernels.
 const CASES: [Case; 9] = [
-    Case { name: "launched", way: Way::Launched, source: "short_churn.c", flags: "" },
-    Case { name: "attached", way: Way::Attached, source: "short_churn.c", flags: "" },
+    Case { name: "launched", way: Way::Launched, source: "churn.c", flags: "" },
+    Case { name: "attached", way: Way::Attached, source: "churn.c", flags: "" },
     Case { name: "family", way: Way::Attached, source: "family.c", flags: "" },
     Case { name: "mappings", way: Way::Attached, source: "mmap.c", flags: "--mmap" },
     Case { name: "threads", way: Way::Attached, source: "threads_exit.c", flags: "" },

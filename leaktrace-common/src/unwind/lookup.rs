@@ -1,10 +1,11 @@
 //! From an address to its rule: mapping, page, row, rule.
 //!
-//! The searches are free of branches: a branch in each of a search's 13 steps doubles the paths that the
+//! The searches are free of branches: a branch in each of a search's 14 steps doubles the paths that the
 //! verifier follows, to far over its million of instructions.
 
 use super::table::{
-    Kind, MAPPING_WORDS, MappingEntry, PAGE_BITS, PAGE_WORDS, ProcessTable, RULE_WORDS, Ref, Row, Rule,
+    Kind, MAPPING_WORDS, MAX_PAGE_ROWS, MappingEntry, PAGE_BITS, PAGE_WORDS, ProcessTable, RULE_WORDS, Ref,
+    Row, Rule,
 };
 use crate::stack::StopReason;
 
@@ -71,7 +72,7 @@ pub fn find_mapping<A: Arena>(arena: A, table: &ProcessTable, last: &mut Mapping
 pub fn find_row<A: Arena>(chunk: A::Chunk, base: u32, count: u32, offset: u32) -> u32 {
     let key = u64::from(offset << 16 | 0xffff);
     let mut index = 0u32;
-    let mut step = 1u32 << 12;
+    let mut step = (MAX_PAGE_ROWS as u32 + 1) >> 1;
     while step != 0 {
         let next = index + step;
         let row = u64::from(A::word(chunk, base + next));
@@ -118,7 +119,10 @@ pub fn rule_at<A: Arena>(
         if table.flags & ProcessTable::HAS_JIT == 0 {
             return Err(StopReason::UnknownCode);
         }
-        return Ok(Rule::CHAIN);
+        return Ok(Rule::GUESS);
+    }
+    if last.flags & MappingEntry::UNREAD != 0 {
+        return Ok(Rule::GUESS);
     }
     if last.flags & MappingEntry::NO_TABLES != 0 {
         return Ok(Rule::CHAIN);

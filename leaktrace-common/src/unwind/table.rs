@@ -18,8 +18,9 @@ pub const ARENA_CHUNKS: usize = 4096;
 pub const PAGE_BITS: u32 = 16;
 /// Words of a page table's entry.
 pub const PAGE_WORDS: u32 = 2;
-/// The most rows of a page: the search takes 13 steps, each halving. The densest page of Debian has 7163.
-pub const MAX_PAGE_ROWS: usize = 8191;
+/// The most rows of a page: the search takes 14 steps, each halving. The densest page of nodejs.org's node 26, which
+/// clang built, has 7505.
+pub const MAX_PAGE_ROWS: usize = 16_383;
 /// The most mappings with code of a process: the search takes 12 steps.
 pub const MAX_MAPPINGS: usize = 4095;
 /// The most rules of a binary: as many as fit a chunk. The most of 2246 files of Debian are 1118.
@@ -160,6 +161,8 @@ pub mod flags {
     pub const FRAME_POINTER_AT_ITSELF: u32 = 1;
     /// The slot of the second register is counted from the frame pointer.
     pub const SECOND_FROM_FRAME_POINTER: u32 = 2;
+    /// The code is in no known mapping or in a file that could not be read, so that the rule is a guess.
+    pub const GUESSED: u32 = 4;
 }
 
 /// From a frame to its caller. The second register is rbx on x86_64, which some frames' CFA is counted from,
@@ -181,6 +184,8 @@ const _: () = assert!(size_of::<Rule>() == 4 * RULE_WORDS as usize);
 impl Rule {
     pub const NONE: Self = Self::of(Kind::None);
     pub const CHAIN: Self = Self::of(Kind::Chain);
+    /// The same for code that may be something else.
+    pub const GUESS: Self = Self::new(Kind::Chain, flags::GUESSED, Slot::SAME, Slot::SAME, 0, 0);
 
     /// A rule that says no more than its kind.
     #[must_use]
@@ -301,6 +306,8 @@ impl MappingEntry {
     pub const NO_TABLES: u32 = 1;
     /// Where the tables say nothing, the frame-pointer chain (V8's embedded builtins).
     pub const CHAIN_IN_HOLES: u32 = 2;
+    /// A binary that could not be read. It most likely has no frame pointers: following them is a guess.
+    pub const UNREAD: u32 = 4;
 }
 
 /// Value of the kernel map `UNWIND_TABLES`, whose key is a `ProcessId`.

@@ -3,8 +3,10 @@
 mod heap;
 mod process;
 mod region;
+mod thread;
 #[cfg(feature = "truth")]
 mod truth;
+mod v8;
 
 use leaktrace_common::process::ProcessEntry;
 

@@ -21,7 +21,7 @@ use crate::{
     calls, config,
     count::count,
     maps::{EVENTS, NEXT_PROCESS, PROCESSES},
-    read, unwind,
+    read, unwind, v8,
 };
 
 /// The old address space is gone and everything in it: what comes is another process to us.
@@ -31,6 +31,7 @@ pub fn process_exec(_: RawTracePointContext) -> i32 {
     let tgid = (read::thread() >> 32) as u32;
     let Some(id) = next_process() else { return 0 };
     calls::forget_thread();
+    v8::forget_thread();
     let _ = PROCESSES.insert(tgid, ProcessEntry { id, flags: before.flags }, u64::from(BPF_ANY));
     send(ProcessRecord {
         kind: RecordKind::Exec as u32,
@@ -64,6 +65,7 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
         if PROCESSES.insert(tgid, entry, u64::from(BPF_ANY)).is_ok() {
             process = id.0;
             unwind::inherit(parent.id, id);
+            v8::inherit(parent.id, id);
         }
     }
     send(ProcessRecord {
@@ -82,6 +84,7 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
 pub fn process_exit(_: RawTracePointContext) -> i32 {
     let Some(process) = traced() else { return 0 };
     calls::forget_thread();
+    v8::forget_thread();
     let thread = read::thread();
     let (tgid, tid) = ((thread >> 32) as u32, thread as u32);
     if tgid == tid {

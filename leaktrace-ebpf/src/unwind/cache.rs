@@ -45,8 +45,9 @@ pub fn all() -> Option<*mut RuleCache> {
 /// Where in `cache`, which is what [`all`] returned, the rule of `pc` would be.
 #[inline(always)]
 pub fn place(cache: *mut RuleCache, process: u64, pc: u64) -> Place {
-    let tag = pc.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ process;
-    let index = (tag >> (64 - BITS)) as usize & ((1 << BITS) - 1);
+    // Nothing of more than a few cycles: the next frame waits for this.
+    let tag = pc ^ process;
+    let index = (tag ^ tag >> BITS) as usize & ((1 << BITS) - 1);
     // SAFETY: the index is below the array's length, and the map's value lives as long as the program runs.
     Place { tag, entry: unsafe { &raw mut (*cache).0[index] } }
 }

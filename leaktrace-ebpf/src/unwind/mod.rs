@@ -7,6 +7,7 @@
 mod arena;
 mod cache;
 mod returns;
+pub mod unfinished;
 mod window;
 
 use core::ffi::c_void;
@@ -49,6 +50,21 @@ pub struct Walk {
     /// A stack pointer to look out for, 0 for none, and whether a caller has it.
     pub watched: u64,
     pub is_met: u64,
+    /// The frames that were left by their frame pointers, innermost first.
+    pub chained: [Chained; MAX_FRAMES],
+    pub chained_count: u64,
+    /// How many of them were passed by who goes through the frames again. In a map's value, as the verifier would follow each
+    /// number that it knows apart.
+    pub chained_passed: u64,
+}
+
+/// A frame that was left by its frame pointer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Chained {
+    /// How many frames the record had then: itself is the last of them.
+    pub depth: u64,
+    pub frame_pointer: u64,
 }
 
 /// Two hashes of the frames so far.
@@ -72,12 +88,13 @@ struct Memory {
 }
 
 /// Frames a call of `bpf_loop`'s function: fewer calls cost less, and the verifier follows each frame once.
-const FRAMES_A_CALL: u32 = 8;
+const FRAMES_A_CALL: u32 = 16;
 
 /// Fills `record.frames`, `depth` and `stop`, and adds to the two hashes, which the caller has started.
 #[inline(always)]
 pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process: ProcessId, start: Start) {
     record.depth = 0;
+    walk.chained_count = 0;
     let registers = &mut walk.registers;
     registers.pc = regs.instruction_pointer();
     registers.stack_pointer = regs.stack_pointer();
@@ -86,6 +103,7 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
     registers.frame_pointer_at = 0;
     registers.second_at = 0;
     registers.is_return = u64::from(start != Start::Site);
+    registers.guessed = 0;
     let memory = &mut walk.memory;
     memory.window.forget();
     memory.returns.start();
@@ -128,11 +146,22 @@ pub fn unwind(walk: &mut Walk, record: &mut StackRecord, regs: Regs<'_>, process
             0,
         );
     }
+    if walk.registers.guessed != 0 && record.stop == StopReason::End as u32 {
+        // The same frames by tables are another stack, which is not in doubt.
+        record.stop = StopReason::Guessed as u32;
+        walk.hashes.mix(u64::from(record.stop));
+    }
     let taken = walk.registers.stack_pointer.wrapping_sub(regs.stack_pointer());
     walk.memory.window.expect(taken);
 }
 
 impl Walk {
+    /// Whether the process of the last walk has code made at run time.
+    #[inline(always)]
+    pub fn has_jit(&self) -> bool {
+        self.memory.table.flags & ProcessTable::HAS_JIT != 0
+    }
+
     /// Whether the walk came past the watched stack pointer without meeting it.
     #[inline(always)]
     pub fn has_missed(&self, record: &StackRecord) -> bool {
@@ -176,23 +205,27 @@ struct Context {
 struct Kernel<'a> {
     memory: &'a mut Memory,
     cache: *mut RuleCache,
+    chained: &'a mut [Chained; MAX_FRAMES],
+    chained_count: &'a mut u64,
+    record: &'a mut StackRecord,
 }
 
 /// Some frames. Returns 1 at the end of the stack, as `bpf_loop` has it.
 unsafe extern "C" fn frames(_: u32, context: *mut Context) -> i64 {
     // SAFETY: `bpf_loop` passes on the context that `unwind` made, whose references are live and not used meanwhile.
     let (walk, record, cache) = unsafe { (&mut *(*context).walk, &mut *(*context).record, (*context).cache) };
-    let mut kernel = Kernel { memory: &mut walk.memory, cache };
+    let Walk { registers, memory, hashes, watched, is_met, chained, chained_count, .. } = walk;
+    let mut kernel = Kernel { memory, cache, chained, chained_count, record };
     let mut count = 0;
     while count < FRAMES_A_CALL {
-        if let Err(reason) = unwind::step::<Here, _>(&mut walk.registers, &mut kernel) {
-            record.stop = reason as u32;
+        if let Err(reason) = unwind::step::<Here, _>(registers, &mut kernel) {
+            kernel.record.stop = reason as u32;
             return 1;
         }
-        if walk.registers.stack_pointer == walk.watched {
-            walk.is_met = 1;
+        if registers.stack_pointer == *watched {
+            *is_met = 1;
         }
-        if !push(&mut walk.hashes, record, walk.registers.pc) {
+        if !push(hashes, kernel.record, registers.pc) {
             // `stop` says so already.
             return 1;
         }
@@ -228,10 +261,18 @@ impl World for Kernel<'_> {
     fn returns_to(&mut self, key: u64, found: u64) -> u64 {
         self.memory.returns.original(key, found)
     }
+
+    #[inline(always)]
+    fn left_by_chain(&mut self, frame_pointer: u64) {
+        let at = *self.chained_count as usize & (MAX_FRAMES - 1);
+        self.chained[at] = Chained { depth: u64::from(self.record.depth), frame_pointer };
+        *self.chained_count += 1;
+    }
 }
 
+/// Adds a word to the frames; false if there is no room.
 #[inline(always)]
-fn push(hashes: &mut Hashes, record: &mut StackRecord, address: u64) -> bool {
+pub fn push(hashes: &mut Hashes, record: &mut StackRecord, address: u64) -> bool {
     let depth = record.depth as usize;
     if depth >= MAX_FRAMES {
         return false;

@@ -3,6 +3,8 @@
 //! The kernel keeps the original ones in a list of the thread, innermost first:
 //! <https://github.com/torvalds/linux/blob/v6.12/include/linux/uprobes.h> `struct return_instance`.
 
+use leaktrace_common::unfinished::{PENDING, PendingReturn};
+
 use crate::{config, read};
 
 /// The list's first entry that the walk has not passed.
@@ -45,6 +47,18 @@ impl Returns {
     pub fn original(&mut self, place: u64, found: u64) -> u64 {
         if place < self.place { found } else { catch_up(self, place, found) }
     }
+}
+
+/// The entries that the walk has not passed, which is then at the end of what fits.
+#[inline(never)]
+pub fn pending(returns: &mut Returns, into: &mut [PendingReturn; PENDING]) -> u32 {
+    let mut index = 0;
+    while index < PENDING {
+        into[index] = PendingReturn { key: returns.place, original: returns.original };
+        advance(returns);
+        index += 1;
+    }
+    0
 }
 
 #[inline(never)]

@@ -7,8 +7,12 @@
 
 use std::collections::HashMap;
 
-use leaktrace_common::process::ProcessId;
+use leaktrace_common::{
+    process::ProcessId,
+    v8::{FunctionKey, Word},
+};
 
+use crate::event::lay_over;
 pub use crate::event::{Backing, BinaryId, FileOffset, Mapping};
 
 /// A frame of a stack. Every frame is a caller, so `address` is where the callee returns to, and `place` is
@@ -30,12 +34,35 @@ pub enum Place {
     Vdso {
         offset: FileOffset,
     },
+    /// A JavaScript function, and where in it.
+    JavaScript {
+        process: ProcessId,
+        function: FunctionKey,
+        at: At,
+    },
     /// Code made at run time, which only its process can name.
     Jit {
         process: ProcessId,
         address: u64,
     },
     Unknown(NoPlace),
+}
+
+impl Place {
+    /// Whether a name can be asked for.
+    #[must_use]
+    pub const fn can_be_named(self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+}
+
+/// Where in a JavaScript function control is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum At {
+    /// In its bytecode: the offset as the interpreter keeps it, see [`Word::Bytecode`].
+    Bytecode(u32),
+    /// In its compiled code: the return address.
+    Code(u64),
 }
 
 /// Why an address has no place.
@@ -65,12 +92,16 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// The mappings of `process` as they are now.
-    pub fn update(&mut self, process: ProcessId, now: &[Mapping]) {
+    /// Mappings of `process` as they are now; if they are the `whole` of them, others are forgotten.
+    pub fn update(&mut self, process: ProcessId, now: &[Mapping], whole: bool) {
         let table = self.tables.entry(process).or_default();
-        table.retain(|old| now.iter().all(|new| new.end <= old.start || old.end <= new.start));
-        table.extend(now.iter().filter(|mapping| mapping.start < mapping.end));
-        table.sort_unstable_by_key(|mapping| mapping.start);
+        if whole {
+            table.clear();
+        }
+        table.retain(|old| !now.iter().any(|new| new.contradicts(old)));
+        for new in now {
+            lay_over(table, *new);
+        }
     }
 
     /// What is known of `process`, sorted by start and without overlaps.
@@ -83,6 +114,26 @@ impl Attribution {
     #[must_use]
     pub fn is_known(&self, process: ProcessId, address: u64) -> bool {
         !matches!(self.place(process, address), Place::Unknown(_))
+    }
+
+    /// The frames of a stack, of its packed words.
+    #[must_use]
+    pub fn frames(&self, process: ProcessId, words: &[u64]) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = Vec::with_capacity(words.len());
+        for word in words {
+            match (Word::unpack(*word), frames.last_mut()) {
+                (Word::Address(address), _) => frames.push(self.frame(process, address)),
+                (Word::Function(function), Some(frame)) => {
+                    frame.place = Place::JavaScript { process, function, at: At::Code(frame.address) };
+                }
+                (Word::Bytecode(offset), Some(Frame { place: Place::JavaScript { at, .. }, .. })) => {
+                    *at = At::Bytecode(offset);
+                }
+                // Nothing that the kernel side writes.
+                (Word::Function(_) | Word::Bytecode(_), _) => {}
+            }
+        }
+        frames
     }
 
     #[must_use]
@@ -122,7 +173,7 @@ mod tests {
     #[test]
     fn a_return_address_is_looked_up_at_the_call_before_it() {
         let mut attribution = Attribution::default();
-        attribution.update(PROCESS, &[mapping(0x1000, 0x2000, 0x400, Backing::Binary(BinaryId(7)))]);
+        attribution.update(PROCESS, &[mapping(0x1000, 0x2000, 0x400, Backing::Binary(BinaryId(7)))], false);
         assert_eq!(attribution.frame(PROCESS, 0x1010).place, binary(7, 0x40f));
         assert_eq!(attribution.frame(PROCESS, 0x2000).place, binary(7, 0x13ff), "a call at the very end");
         assert!(!attribution.is_known(PROCESS, 0x1000), "nothing in the mapping can have called");
@@ -133,9 +184,9 @@ mod tests {
     fn a_loaded_library_is_known_after_a_refresh_and_an_unloaded_one_stays_so() {
         let mut attribution = Attribution::default();
         assert_eq!(attribution.frame(PROCESS, 1).place, Place::Unknown(NoPlace::NoMappings));
-        attribution.update(PROCESS, &[mapping(0x1000, 0x2000, 0, Backing::Binary(BinaryId(1)))]);
+        attribution.update(PROCESS, &[mapping(0x1000, 0x2000, 0, Backing::Binary(BinaryId(1)))], false);
         assert_eq!(attribution.frame(PROCESS, 0x5001).place, Place::Unknown(NoPlace::Unmapped));
-        attribution.update(PROCESS, &[mapping(0x5000, 0x6000, 0, Backing::Binary(BinaryId(2)))]);
+        attribution.update(PROCESS, &[mapping(0x5000, 0x6000, 0, Backing::Binary(BinaryId(2)))], false);
         assert_eq!(attribution.frame(PROCESS, 0x5001).place, binary(2, 0));
         assert_eq!(attribution.frame(PROCESS, 0x1001).place, binary(1, 0));
     }
@@ -143,10 +194,28 @@ mod tests {
     #[test]
     fn what_is_mapped_over_an_older_mapping_replaces_it() {
         let mut attribution = Attribution::default();
-        attribution.update(PROCESS, &[mapping(0x1000, 0x3000, 0, Backing::Binary(BinaryId(1)))]);
-        attribution.update(PROCESS, &[mapping(0x2000, 0x4000, 0, Backing::Binary(BinaryId(2)))]);
+        attribution.update(PROCESS, &[mapping(0x1000, 0x3000, 0, Backing::Binary(BinaryId(1)))], false);
+        attribution.update(PROCESS, &[mapping(0x2000, 0x4000, 0, Backing::Binary(BinaryId(2)))], false);
         assert_eq!(attribution.frame(PROCESS, 0x2001).place, binary(2, 0));
         assert!(!attribution.is_known(PROCESS, 0x1001), "part of an older mapping is no longer trusted");
+    }
+
+    #[test]
+    fn a_part_of_a_library_mapped_anew_leaves_the_rest_known() {
+        let mut attribution = Attribution::default();
+        attribution.update(PROCESS, &[mapping(0x1000, 0x9000, 0x400, Backing::Binary(BinaryId(1)))], false);
+        attribution.update(PROCESS, &[mapping(0x3000, 0x4000, 0x2400, Backing::Binary(BinaryId(1)))], false);
+        assert_eq!(attribution.frame(PROCESS, 0x8001).place, binary(1, 0x7400));
+        assert_eq!(attribution.mappings(PROCESS).len(), 1);
+    }
+
+    #[test]
+    fn a_whole_list_forgets_what_is_not_in_it() {
+        let mut attribution = Attribution::default();
+        attribution.update(PROCESS, &[mapping(0x1000, 0x2000, 0, Backing::Binary(BinaryId(1)))], false);
+        attribution.update(PROCESS, &[mapping(0x5000, 0x6000, 0, Backing::Binary(BinaryId(2)))], true);
+        assert!(!attribution.is_known(PROCESS, 0x1001));
+        assert!(attribution.is_known(PROCESS, 0x5001));
     }
 
     #[test]
@@ -154,7 +223,7 @@ mod tests {
         let mut attribution = Attribution::default();
         let list =
             [mapping(0x1000, 0x2000, 0, Backing::Anonymous), mapping(0x7000, 0x8000, 0, Backing::Vdso)];
-        attribution.update(PROCESS, &list);
+        attribution.update(PROCESS, &list, false);
         let jit = Place::Jit { process: PROCESS, address: 0x1fff };
         assert_eq!(attribution.frame(PROCESS, 0x2000).place, jit);
         assert_eq!(attribution.frame(PROCESS, 0x7011).place, Place::Vdso { offset: FileOffset(0x10) });

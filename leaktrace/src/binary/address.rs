@@ -2,13 +2,11 @@
 
 use std::fmt;
 
+pub use crate::event::FileOffset;
+
 /// An address as the file was linked, before the loader moved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkAddress(pub u64);
-
-/// A byte's place in the file, which is how uprobes are told where to sit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileOffset(pub u64);
 
 impl LinkAddress {
     /// The address `bytes` further on.
@@ -19,12 +17,6 @@ impl LinkAddress {
 }
 
 impl fmt::Display for LinkAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
-impl fmt::Display for FileOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
     }

@@ -75,7 +75,11 @@ pub fn libraries(command: &OsStr) -> Result<Startup, LoaderError> {
 
 /// Follows `#!` lines to a file that is none, with its bytes.
 fn program(command: &OsStr) -> Result<(PathBuf, Vec<u8>), LoaderError> {
-    let mut path = in_path(command)?;
+    let find = |command: &OsStr| {
+        let unknown = || LoaderError::NotInPath { command: command.to_string_lossy().into_owned() };
+        in_path(command).ok_or_else(unknown)
+    };
+    let mut path = find(command)?;
     for _ in 0..=SCRIPT_DEPTH {
         let unreadable = |source| LoaderError::Unreadable { path: path.clone(), source };
         let mut file = std::fs::File::open(&path).map_err(unreadable)?;
@@ -86,7 +90,7 @@ fn program(command: &OsStr) -> Result<(PathBuf, Vec<u8>), LoaderError> {
             file.read_to_end(&mut data).map_err(unreadable)?;
             return Ok((path, data));
         };
-        path = in_path(&next)?;
+        path = find(&next)?;
     }
     Err(LoaderError::TooManyScripts { path })
 }
@@ -104,16 +108,14 @@ fn script_interpreter(start: &[u8]) -> Option<OsString> {
     Some(interpreter.to_owned())
 }
 
-/// The file that a shell would start for `command`.
-fn in_path(command: &OsStr) -> Result<PathBuf, LoaderError> {
+/// The file that a shell would start for `command`. One with a slash is taken as it is, there or not.
+#[must_use]
+pub fn in_path(command: &OsStr) -> Option<PathBuf> {
     if command.as_bytes().contains(&b'/') {
-        return Ok(command.into());
+        return Some(command.into());
     }
-    std::env::var_os("PATH")
-        .and_then(|path| {
-            std::env::split_paths(&path).map(|folder| folder.join(command)).find(|p| p.is_file())
-        })
-        .ok_or_else(|| LoaderError::NotInPath { command: command.to_string_lossy().into_owned() })
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(command)).find(|path| path.is_file())
 }
 
 /// Paths in the loader's list: `\tNAME => PATH (0xADDRESS)` or `\tPATH (0xADDRESS)`.

@@ -11,6 +11,7 @@ mod address;
 pub mod debug_file;
 pub mod loader;
 mod parse;
+pub mod variables;
 
 use std::collections::HashMap;
 
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn libc_defines_malloc_in_code_and_needs_the_loader() {
         if !Path::new(LIBC).exists() {
-            eprintln!("skipped: no {LIBC}");
+            crate::say!("skipped: no {LIBC}");
             return;
         }
         let data = std::fs::read(LIBC).unwrap();
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn an_ifunc_is_told_from_a_function() {
         let Ok(data) = std::fs::read(LIBC) else {
-            eprintln!("skipped: no {LIBC}");
+            crate::say!("skipped: no {LIBC}");
             return;
         };
         let binary = Binary::parse(&data).unwrap();

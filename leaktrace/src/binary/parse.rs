@@ -32,7 +32,7 @@ impl From<object::Error> for BinaryError {
     }
 }
 
-type Elf<'data> = ElfFile64<'data, Endianness>;
+pub(super) type Elf<'data> = ElfFile64<'data, Endianness>;
 
 pub(super) fn binary(data: &[u8]) -> Result<Binary<'_>, BinaryError> {
     let elf = elf(data)?;
@@ -83,7 +83,7 @@ pub(super) fn functions(data: &[u8]) -> Result<Vec<Function<'_>>, BinaryError> {
     Ok(defined_functions(&elf(data)?))
 }
 
-fn elf(data: &[u8]) -> Result<Elf<'_>, BinaryError> {
+pub(super) fn elf(data: &[u8]) -> Result<Elf<'_>, BinaryError> {
     match data {
         [0x7f, b'E', b'L', b'F', 2, ..] => Ok(Elf::parse(data)?),
         [0x7f, b'E', b'L', b'F', 1, ..] => Err(BinaryError::Bits32),

@@ -5,6 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use super::census::CensusArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   See it find something (needs no target):
@@ -20,17 +22,31 @@ Examples:
       sudo leaktrace --follow --json report.json -- ./server --port 8080
   A program with allocators of its own (pool_malloc, pool_free):
       sudo leaktrace --pid 1234 --prefix pool_
+  For CI: fail if the tests leak (a leak needs 72 epochs, here 72 s) or if they fail themselves:
+      sudo leaktrace --follow --epoch 1s --fail-on leak -- npm test
+  Does anything grow at all? Read from outside, nothing is attached:
+      leaktrace census --pid 1234 --every 30s
+  Leave a process alone until it grows, then trace it for ten minutes:
+      sudo leaktrace --watch --pid 1234 --duration 10m
+  Which blocks can nobody free any more? Proof instead of growth:
+      sudo leaktrace --pid 1234 --prove --duration 2m
   Big blocks and mappings only, to touch a busy process less:
       sudo leaktrace --pid 1234 --min-size 64KiB --mmap
 
+Marks:
+  Enter on leaktrace's terminal (not with a program after --), or SIGUSR1: reports then say what changed since,
+  or between the last two, by type and stack
+
 Exit codes:
-  0  traced and reported
+  0  traced and reported; --watch: or nothing grew until Ctrl-C or the process's end
   1  something failed while tracing; what was gathered is printed
   2  wrong usage
   3  no such process, or it ended before it was traced
   4  no permission: a capability is missing
-  5  nothing to trace: no allocator found in the process
-  6  the kernel lacks something";
+  5  nothing to trace: no allocator found in the process; --watch: or a heap that cannot be read from outside
+  6  the kernel lacks something
+  7  --fail-on: what it names was found
+  8  --fail-on: nothing of that, but the program started after -- failed";
 
 /// Traces live memory of running processes, by the stack that allocated it, from outside.
 #[derive(Debug, Parser)]
@@ -42,6 +58,14 @@ pub struct Args {
     /// Process to trace; may be given several times
     #[arg(short, long = "pid", value_name = "PID")]
     pub(super) pids: Vec<u32>,
+
+    /// Look at the heap from outside (glibc's malloc only), and attach probes only once it grows: see --every
+    #[arg(long)]
+    pub(super) watch: bool,
+
+    /// With --watch: time between two looks (30s unless given); growth is told by 8 looks at the earliest
+    #[arg(long, value_name = "TIME", requires = "watch", value_parser = humantime::parse_duration)]
+    pub(super) every: Option<std::time::Duration>,
 
     /// Stop after this time, e.g. 30s, 5m (default: at Ctrl-C or when the process ends)
     #[arg(short, long, value_parser = humantime::parse_duration)]
@@ -62,6 +86,45 @@ pub struct Args {
     /// Record only allocations of at most this size
     #[arg(long, value_name = "SIZE")]
     pub(super) max_size: Option<ByteSize>,
+
+    /// Trace only one of the two heaps of a JavaScript program
+    #[arg(long, value_enum, value_name = "HEAP")]
+    pub(super) only: Option<Heap>,
+
+    /// Take a sample of the JavaScript heap every so many bytes of allocation, on average, however fast they come; unless
+    /// given 512KiB, and more where the program allocates so fast that samples would slow it down
+    #[arg(long, value_name = "SIZE")]
+    pub(super) js_interval: Option<ByteSize>,
+
+    /// Judge native memory at intervals of this: shorter answers sooner and is less sure. JavaScript is judged at
+    /// each whole collection
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s")]
+    pub(super) epoch: std::time::Duration,
+
+    /// Call nothing a leak that leaves less than this in a minute
+    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
+    pub(super) min_rate: ByteSize,
+
+    /// memwatch's early sign: a heap that grew over this many whole collections in a row
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) consecutive_gcs: u32,
+
+    /// A collection that frees at most this part of the heap (0.01: one in a hundred) does not end such a row
+    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    pub(super) gc_tolerance: f64,
+
+    /// Stacks that are no leaks, one `leak:PATTERN` a line as in LeakSanitizer's files
+    #[arg(long, value_name = "FILE")]
+    pub(super) suppress: Option<PathBuf>,
+
+    /// Search the processes' memory for what points to their blocks: native memory that nothing reaches in three
+    /// searches is LEAK PROVEN. Stops nothing; reads all of the memory four times a search, a tenth of the time at most
+    #[arg(long)]
+    pub(super) prove: bool,
+
+    /// End with exit code 7 if this was found, with 8 if the program after -- failed
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) fail_on: Option<FailOn>,
 
     /// Report only blocks that live longer than this, e.g. 1m
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
@@ -136,6 +199,8 @@ pub(super) enum Sub {
         #[arg(long, value_enum, default_value_t = DemoProgram::Auto)]
         program: DemoProgram,
     },
+    /// Say what a process's heap holds by size, and what grows: nothing is attached, glibc's malloc only
+    Census(CensusArgs),
     /// The demo's native program itself: leaks until it is stopped
     #[command(hide = true)]
     DemoProgram,
@@ -146,6 +211,24 @@ pub(super) enum DemoProgram {
     Auto,
     Node,
     Native,
+}
+
+/// What `--fail-on` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// LEAK and LEAK PROVEN
+    Leak,
+    /// The same, and SUSPECT
+    Suspect,
+}
+
+/// A heap of a JavaScript program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Heap {
+    /// malloc and its family
+    Native,
+    /// V8's own, by samples: costs next to nothing
+    Javascript,
 }
 
 /// When to colour.

@@ -19,6 +19,10 @@ pub enum Exit {
     NothingToTrace = 5,
     /// The kernel lacks something.
     Kernel = 6,
+    /// What `--fail-on` names was found.
+    Found = 7,
+    /// With `--fail-on`, nothing was found, and the program that leaktrace started failed.
+    ProgramFailed = 8,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,8 +1,10 @@
 //! What was typed and what it means. Arguments do not travel past here: the rest of the agent sees a `Plan`.
 
 mod args;
+mod census;
 pub mod exit;
 mod plan;
 
 pub use args::Args;
-pub use plan::{Colour, Output, Plan, Targets, UsageError};
+pub use census::CensusPlan;
+pub use plan::{Colour, FailOn, Output, Plan, Targets, UsageError};

@@ -4,7 +4,8 @@ use std::{ffi::OsString, io::IsTerminal as _, num::NonZeroU32, path::PathBuf, ti
 
 use thiserror::Error;
 
-use super::args::{Args, DemoProgram, Sub, When};
+pub use super::args::FailOn;
+use super::args::{Args, DemoProgram, Heap, Sub, When};
 
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -23,6 +24,16 @@ pub enum UsageError {
     ZeroRoom(&'static str),
     #[error("--quiet without --json or --folded leaves nothing to show")]
     QuietForNothing,
+    #[error("--gc-tolerance is a part of the heap, from 0 to below 1")]
+    Tolerance,
+    #[error("--prove is about native memory, which --only javascript leaves out")]
+    NothingToProve,
+    #[error("--watch looks at one process; give it one --pid, and run leaktrace again for another")]
+    WatchOne,
+    #[error("--watch looks at native memory, which --only javascript leaves out")]
+    NothingToWatch,
+    #[error("--js-interval must be from 1KiB to 1TiB")]
+    JsInterval,
 }
 
 /// What to trace.
@@ -56,14 +67,31 @@ pub enum Colour {
 }
 
 /// A run of leaktrace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub targets: Targets,
+    /// Time between two looks from outside, until growth shows: only then it is traced.
+    pub watch: Option<Duration>,
     pub duration: Option<Duration>,
     pub interval: Option<Duration>,
     pub min_size: u64,
     pub max_size: u64,
     pub older_than: Option<Duration>,
+    /// Whether malloc's memory is traced, and whether V8's.
+    pub native: bool,
+    pub javascript: bool,
+    /// Mean bytes between two samples of a JavaScript heap.
+    pub js_interval: Option<u64>,
+    /// How long an epoch of native memory is.
+    pub epoch: Duration,
+    /// Bytes a minute.
+    pub min_rate: u64,
+    pub consecutive_gcs: u32,
+    pub gc_tolerance: f64,
+    pub suppress: Option<PathBuf>,
+    /// Whether memory is searched for what reaches native blocks.
+    pub prove: bool,
+    pub fail_on: Option<FailOn>,
     pub libraries: Vec<PathBuf>,
     pub prefixes: Vec<String>,
     pub mmap: bool,
@@ -73,6 +101,17 @@ pub struct Plan {
     pub max_stacks: u32,
     pub output: Output,
 }
+
+/// A leak is called after 72.
+const DEMO_EPOCHS: u32 = 90;
+
+/// Eight looks take three and a half minutes, and a look at a gigabyte some tenths of a CPU second.
+const WATCH_EVERY: Duration = Duration::from_secs(30);
+
+/// V8 gives out memory in pieces of up to 256 KiB, which is as fine as samples can be; more often than this is only more
+/// work.
+const MIN_JS_INTERVAL: u64 = 1 << 10;
+const MAX_JS_INTERVAL: u64 = 1 << 40;
 
 impl Args {
     /// Whether this is the demo's own program, to be run instead of a trace.
@@ -94,7 +133,18 @@ impl Args {
             }
             _ => (targets(self.pids, self.command)?, self.duration),
         };
-        for (name, time) in [("duration", duration), ("interval", self.interval)] {
+        // The demo is judged within its few seconds, and the verdict says how little that is.
+        let epoch = match (&targets, duration) {
+            (Targets::Demo { .. }, Some(duration)) => duration / DEMO_EPOCHS,
+            _ => self.epoch,
+        };
+        let times = [
+            ("duration", duration),
+            ("interval", self.interval),
+            ("epoch", Some(epoch)),
+            ("every", self.every),
+        ];
+        for (name, time) in times {
             if time.is_some_and(|time| time.is_zero()) {
                 return Err(UsageError::ZeroTime(name));
             }
@@ -109,16 +159,47 @@ impl Args {
         if min_size > max_size {
             return Err(UsageError::EmptySizeRange { min: min_size, max: max_size });
         }
+        if self.consecutive_gcs == 0 {
+            return Err(UsageError::ZeroRoom("consecutive-gcs"));
+        }
+        if !(0.0..1.0).contains(&self.gc_tolerance) {
+            return Err(UsageError::Tolerance);
+        }
+        if let Some(interval) = self.js_interval
+            && !(MIN_JS_INTERVAL..=MAX_JS_INTERVAL).contains(&interval.as_u64())
+        {
+            return Err(UsageError::JsInterval);
+        }
+        if self.watch && !matches!(&targets, Targets::Pids(pids) if pids.len() == 1) {
+            return Err(UsageError::WatchOne);
+        }
+        if self.watch && self.only == Some(Heap::Javascript) {
+            return Err(UsageError::NothingToWatch);
+        }
+        if self.prove && self.only == Some(Heap::Javascript) {
+            return Err(UsageError::NothingToProve);
+        }
         if self.quiet && self.json.is_none() && self.folded.is_none() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(Plan {
             targets,
+            watch: self.watch.then(|| self.every.unwrap_or(WATCH_EVERY)),
             duration,
             interval: self.interval,
             min_size,
             max_size,
             older_than: self.older_than,
+            native: self.only != Some(Heap::Javascript),
+            javascript: self.only != Some(Heap::Native),
+            js_interval: self.js_interval.map(|interval| interval.as_u64()),
+            epoch,
+            min_rate: self.min_rate.as_u64(),
+            consecutive_gcs: self.consecutive_gcs,
+            gc_tolerance: self.gc_tolerance,
+            suppress: self.suppress,
+            prove: self.prove,
+            fail_on: self.fail_on,
             libraries: self.libraries,
             prefixes: self.prefixes,
             mmap: self.mmap,
@@ -203,12 +284,30 @@ mod tests {
         assert_eq!(plan("leaktrace --pid 1 -- ls"), Err(UsageError::PidAndCommand));
         assert_eq!(plan("leaktrace --pid 0"), Err(UsageError::PidZero));
         assert_eq!(plan("leaktrace --pid 1 --duration 0s"), Err(UsageError::ZeroTime("duration")));
+        assert_eq!(
+            plan("leaktrace --pid 1 --consecutive-gcs 0"),
+            Err(UsageError::ZeroRoom("consecutive-gcs"))
+        );
         assert_eq!(plan("leaktrace --pid 1 --quiet"), Err(UsageError::QuietForNothing));
+        assert_eq!(plan("leaktrace --pid 1 --prove --only javascript"), Err(UsageError::NothingToProve));
         assert_eq!(plan("leaktrace --pid 1 --max-live 0"), Err(UsageError::ZeroRoom("max-live")));
         assert_eq!(
             plan("leaktrace --pid 1 --min-size 2KiB --max-size 1KiB"),
             Err(UsageError::EmptySizeRange { min: 2048, max: 1024 })
         );
+    }
+
+    #[test]
+    fn one_process_is_watched_every_half_minute_unless_another_time_is_given() {
+        let watch = |line| plan(line).map(|plan| plan.watch);
+        assert_eq!(watch("leaktrace --pid 1"), Ok(None));
+        assert_eq!(watch("leaktrace --watch --pid 1"), Ok(Some(Duration::from_secs(30))));
+        assert_eq!(watch("leaktrace --watch --every 1m --pid 1"), Ok(Some(Duration::from_secs(60))));
+        assert_eq!(watch("leaktrace --watch --pid 1 --pid 2"), Err(UsageError::WatchOne));
+        assert_eq!(watch("leaktrace --watch -- ls"), Err(UsageError::WatchOne));
+        assert_eq!(watch("leaktrace --watch --every 0s --pid 1"), Err(UsageError::ZeroTime("every")));
+        assert_eq!(watch("leaktrace --watch --pid 1 --only javascript"), Err(UsageError::NothingToWatch));
+        assert!(Args::try_parse_from(["leaktrace", "--every", "1s", "--pid", "1"]).is_err());
     }
 
     #[test]

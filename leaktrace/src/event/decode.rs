@@ -1,7 +1,9 @@
 //! Bytes of the ring buffer to events.
 
 use leaktrace_common::{
-    event::{ProcessRecord, RecordKind, RegionRecord, STACK_HEADER},
+    event::{
+        CollectionRecord, FunctionRecord, HeapRecord, ProcessRecord, RecordKind, RegionRecord, STACK_HEADER,
+    },
     hook::Shape,
     process::ProcessId,
     stack::{StackId, StopReason},
@@ -9,7 +11,7 @@ use leaktrace_common::{
 use thiserror::Error;
 use zerocopy::FromBytes;
 
-use super::{Event, ProcessEvent, Region, Stack};
+use super::{Collection, Event, Function, ProcessEvent, Region, Stack};
 
 /// A record that this agent cannot read: counted, and shown in the coverage line.
 #[derive(Debug, Error, PartialEq)]
@@ -28,6 +30,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     match RecordKind::try_from(kind).map_err(DecodeError::Kind)? {
         RecordKind::Stack => stack(bytes),
         RecordKind::Region => region(bytes),
+        RecordKind::Function => function(bytes),
+        RecordKind::Collection => collection(bytes),
+        RecordKind::HeapEnded => heap_ended(bytes),
+        // A whole one is no event, see `Unfinished`.
+        RecordKind::Unfinished => Err(DecodeError::Short(bytes.len())),
         kind @ (RecordKind::Exec | RecordKind::Fork | RecordKind::Exit) => process(kind, bytes),
     }
 }
@@ -46,7 +53,7 @@ fn stack(bytes: &[u8]) -> Result<Event, DecodeError> {
         hook: u16::try_from(word(bytes, 20)?)
             .map_err(|_| DecodeError::Value { field: "hook", value: u32::MAX })?,
         tgid: word(bytes, 24)?,
-        addresses: frames.as_chunks::<8>().0.iter().map(|address| u64::from_le_bytes(*address)).collect(),
+        words: frames.as_chunks::<8>().0.iter().map(|address| u64::from_le_bytes(*address)).collect(),
     }))
 }
 
@@ -85,6 +92,40 @@ fn process(kind: RecordKind, bytes: &[u8]) -> Result<Event, DecodeError> {
         }
         _ => ProcessEvent::Exit { tgid, process, at },
     }))
+}
+
+fn function(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (record, _) = FunctionRecord::read_from_prefix(bytes).map_err(|_| DecodeError::Short(bytes.len()))?;
+    let FunctionRecord { kind: _, process, key, seen } = record;
+    Ok(Event::Function(Function { process: ProcessId(process), key, seen }))
+}
+
+fn collection(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (record, _) =
+        CollectionRecord::read_from_prefix(bytes).map_err(|_| DecodeError::Short(bytes.len()))?;
+    let CollectionRecord { kind: _, process, heap, began, ended, before, after, tid, .. } = record;
+    let CollectionRecord { collector, reason, looked_at, died, looking, .. } = record;
+    let size = |bytes| (bytes != 0).then_some(bytes);
+    Ok(Event::Collection(Collection {
+        process: ProcessId(process),
+        heap,
+        tid,
+        collector,
+        reason,
+        began,
+        ended,
+        before: size(before),
+        after: size(after),
+        looked_at,
+        died,
+        looking_ns: looking,
+    }))
+}
+
+fn heap_ended(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (record, _) = HeapRecord::read_from_prefix(bytes).map_err(|_| DecodeError::Short(bytes.len()))?;
+    let HeapRecord { kind: _, process, heap } = record;
+    Ok(Event::HeapEnded { process: ProcessId(process), heap })
 }
 
 fn word(bytes: &[u8], at: usize) -> Result<u32, DecodeError> {
@@ -126,7 +167,7 @@ mod tests {
                 tgid: 1234,
                 hook: 3,
                 stop: StopReason::End,
-                addresses: vec![0x1000, 0x2000],
+                words: vec![0x1000, 0x2000],
             })
         );
     }

@@ -1,18 +1,23 @@
 //! What the agent is told: the kernel side's records, decoded. Everything from here to the report is pure.
 
 pub mod decode;
+mod javascript;
 mod mapping;
 mod source;
+mod unfinished;
 
+pub use javascript::{Collection, Engine, Function};
 use leaktrace_common::{
     counter::COUNTERS,
     hook::Shape,
     live::{Block, BlockKey},
     process::ProcessId,
     stack::{StackEntry, StackId, StopReason},
+    v8::Sample,
 };
-pub use mapping::{Backing, Binary, BinaryId, FileOffset, Hooked, Mapping, Mappings, Traced};
+pub use mapping::{Backing, Binary, BinaryId, FileOffset, Hooked, Mapping, Mappings, Traced, lay_over};
 pub use source::{Progress, Source};
+pub use unfinished::Unfinished;
 
 /// Something that happened, in the order in which the kernel side said it, or that the agent found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +31,14 @@ pub enum Event {
     Mappings(Mappings),
     Binary(Binary),
     Hooked(Hooked),
+    Engine(Engine),
+    Function(Function),
+    Collection(Collection),
+    /// An isolate has ended, and with its heap all samples in it.
+    HeapEnded {
+        process: ProcessId,
+        heap: u64,
+    },
 }
 
 /// A stack, seen for the first time.
@@ -37,8 +50,8 @@ pub struct Stack {
     /// Number of the hook that took it, in the list of attached hooks.
     pub hook: u16,
     pub stop: StopReason,
-    /// Return addresses, the allocator's caller first.
-    pub addresses: Vec<u64>,
+    /// Packed [`leaktrace_common::v8::Word`]s, most of them return addresses; the allocator's caller first.
+    pub words: Vec<u64>,
 }
 
 /// A mapping was made, removed or moved.
@@ -77,6 +90,8 @@ pub struct Snapshot {
     pub at: u64,
     pub stacks: Vec<(StackId, StackEntry)>,
     pub blocks: Vec<(BlockKey, Block)>,
+    /// What lives of the samples of JavaScript heaps.
+    pub samples: Vec<Sample>,
     /// Indexed by `leaktrace_common::counter::Counter`, summed over CPUs.
     pub counters: [u64; COUNTERS],
 }

@@ -24,10 +24,38 @@ pub enum Program {
     CallAtRet,
     /// Entry of a function that frees.
     FreeEnter,
+    /// V8's own functions, see `leaktrace_common::v8::Point`.
+    V8CollectEnter,
+    V8CollectReturn,
+    V8SizeReturn,
+    V8YoungMoved,
+    V8Marked,
+    V8Evacuated,
+    V8Refill,
+    V8AllocateEnter,
+    V8AllocateReturn,
+    V8AllocateObserved,
+    V8TearDown,
 }
 
 impl Program {
-    pub(super) const ALL: [Self; 4] = [Self::CallEnter, Self::CallReturn, Self::CallAtRet, Self::FreeEnter];
+    pub(super) const ALL: [Self; 15] = [
+        Self::CallEnter,
+        Self::CallReturn,
+        Self::CallAtRet,
+        Self::FreeEnter,
+        Self::V8CollectEnter,
+        Self::V8CollectReturn,
+        Self::V8SizeReturn,
+        Self::V8YoungMoved,
+        Self::V8Marked,
+        Self::V8Evacuated,
+        Self::V8Refill,
+        Self::V8AllocateEnter,
+        Self::V8AllocateReturn,
+        Self::V8AllocateObserved,
+        Self::V8TearDown,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -35,6 +63,17 @@ impl Program {
             Self::CallReturn => "call_return",
             Self::CallAtRet => "call_at_ret",
             Self::FreeEnter => "free_enter",
+            Self::V8CollectEnter => "v8_collect_enter",
+            Self::V8CollectReturn => "v8_collect_return",
+            Self::V8SizeReturn => "v8_size_return",
+            Self::V8YoungMoved => "v8_young_moved",
+            Self::V8Marked => "v8_marked",
+            Self::V8Evacuated => "v8_evacuated",
+            Self::V8Refill => "v8_refill",
+            Self::V8AllocateEnter => "v8_allocate_enter",
+            Self::V8AllocateReturn => "v8_allocate_return",
+            Self::V8AllocateObserved => "v8_allocate_observed",
+            Self::V8TearDown => "v8_tear_down",
         }
     }
 }

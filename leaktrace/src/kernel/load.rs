@@ -1,6 +1,10 @@
 //! Loads the kernel side and holds it.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, BorrowedFd},
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -13,11 +17,12 @@ use leaktrace_common::{
     live::{Block, BlockKey},
     process::{ProcessEntry, ProcessId},
     stack::{StackEntry, StackId},
+    v8::{self, FunctionKey, FunctionOf, SAMPLES, Sample, SampleState, Sighting},
 };
 use thiserror::Error;
 
 use super::{attach::Program, btf, clock, features, tables};
-use crate::event::{Event, Snapshot, decode};
+use crate::event::{Event, Snapshot, Unfinished, decode};
 
 /// Built from `leaktrace-ebpf` by `cargo xtask bpf`.
 static OBJECT: &[u8] =
@@ -83,15 +88,28 @@ impl Kernel {
         let events = RingBuf::try_from(events).map_err(|_| LoadError::NotInObject("EVENTS"))?;
         let mut kernel = Self { ebpf, events };
         kernel.load_programs()?;
-        kernel.prepare_tables()?;
+        kernel.prepare_tables(options.max_stacks)?;
         Ok(kernel)
     }
 
     fn load_programs(&mut self) -> Result<(), LoadError> {
-        for program in Program::ALL {
-            let uprobe: &mut UProbe = self.program(program.name())?;
-            uprobe.load().map_err(|source| LoadError::Program { program: program.name(), source })?;
-        }
+        let mut uprobes: HashMap<&str, &mut UProbe> = self
+            .ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| Some((name, program.try_into().ok()?)))
+            .collect();
+        // At once: the verifier takes a second or two for all, and works on as many as there are CPUs.
+        thread::scope(|scope| {
+            let mut loads = Vec::with_capacity(Program::ALL.len());
+            for program in Program::ALL.map(Program::name) {
+                let uprobe = uprobes.remove(program).ok_or(LoadError::NotInObject(program))?;
+                loads.push((program, scope.spawn(|| uprobe.load())));
+            }
+            loads.into_iter().try_for_each(|(program, load)| match load.join() {
+                Ok(loaded) => loaded.map_err(|source| LoadError::Program { program, source }),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
         for (program, event) in LIFECYCLE {
             let tracepoint: &mut RawTracePoint = self.program(program)?;
             tracepoint
@@ -102,7 +120,7 @@ impl Kernel {
         Ok(())
     }
 
-    fn prepare_tables(&mut self) -> Result<(), LoadError> {
+    fn prepare_tables(&mut self, max_stacks: u32) -> Result<(), LoadError> {
         // Process 0 is "none" on the wire; the first processes are numbered by the agent, see `trace`.
         let mut next: Array<_, u64> = self
             .ebpf
@@ -111,6 +129,8 @@ impl Kernel {
             .ok_or(LoadError::NotInObject("NEXT_PROCESS"))?;
         next.set(0, FIRST_KERNEL_PROCESS, 0)
             .map_err(|error| table_error("NEXT_PROCESS", std::io::Error::other(error)))?;
+        tables::insert(self.fd("UNFINISHED_LEFT")?, &0u32, &i64::from(max_stacks / UNFINISHED_PART))
+            .map_err(|source| table_error("UNFINISHED_LEFT", source))?;
         let unknown = StackEntry { sent: 1, ..StackEntry::default() };
         tables::insert(self.fd("STACKS")?, &StackId::UNKNOWN, &unknown)
             .map_err(|source| table_error("STACKS", source))
@@ -129,7 +149,13 @@ impl Kernel {
     pub(super) fn fd(&self, map: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         use aya::maps::Map;
         match self.ebpf.map(map) {
-            Some(Map::HashMap(data) | Map::PerCpuArray(data) | Map::Array(data)) => Ok(data.fd().as_fd()),
+            Some(
+                Map::HashMap(data)
+                | Map::LruHashMap(data)
+                | Map::PerCpuArray(data)
+                | Map::Array(data)
+                | Map::Queue(data),
+            ) => Ok(data.fd().as_fd()),
             _ => Err(LoadError::NotInObject(map)),
         }
     }
@@ -142,18 +168,21 @@ impl Kernel {
 
     /// From now on it is not; what was recorded stays readable.
     pub fn untrace(&self, tgid: u32) -> Result<(), LoadError> {
-        match tables::remove(self.fd("PROCESSES")?, &tgid) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(table_error("PROCESSES", error))
-            }
-            _ => Ok(()),
-        }
+        removed("PROCESSES", tables::remove(self.fd("PROCESSES")?, &tgid))
     }
 
-    /// Moves every waiting record to `out`.
-    pub fn drain(&mut self, out: &mut Vec<Event>) {
+    /// A live block as it is now.
+    pub fn block(&self, key: BlockKey) -> Option<Block> {
+        tables::get(self.fd("LIVE").ok()?, &key).ok()
+    }
+
+    /// Moves every waiting record to `out`, and what stacks lack to `unfinished`.
+    pub fn drain(&mut self, out: &mut Vec<Event>, unfinished: &mut Vec<Unfinished>) {
         while let Some(record) = self.events.next() {
-            out.push(decode::decode(&record).unwrap_or(Event::Undecodable));
+            match Unfinished::decode(&record) {
+                Some(rest) => unfinished.push(rest),
+                None => out.push(decode::decode(&record).unwrap_or(Event::Undecodable)),
+            }
         }
     }
 
@@ -170,21 +199,108 @@ impl Kernel {
                 sums.iter_mut().zip(cpu).for_each(|(sum, value)| *sum += value);
                 sums
             });
-        Ok(Snapshot { at: clock::now(), stacks, blocks, counters })
+        Ok(Snapshot { at: clock::now(), stacks, blocks, samples: self.samples()?, counters })
+    }
+
+    /// What lives of the samples of JavaScript heaps. One may change while it is read, and is then one collection old.
+    fn samples(&self) -> Result<Vec<Sample>, LoadError> {
+        let used =
+            tables::read::<u64>(self.fd("V8_USED")?, 0).map_err(|source| table_error("V8_USED", source))?;
+        if used == 0 {
+            return Ok(Vec::new());
+        }
+        let all = tables::read_array::<Sample>(self.fd("V8_SAMPLES")?, SAMPLES)
+            .map_err(|source| table_error("V8_SAMPLES", source))?;
+        Ok(all.into_iter().filter(|sample| sample.state != SampleState::Free as u32).collect())
+    }
+
+    /// Gives the samples of processes that are gone free for others.
+    pub fn forget_samples(&self, of: impl Fn(ProcessId) -> bool) -> Result<(), LoadError> {
+        let samples = self.fd("V8_SAMPLES")?;
+        let all = tables::read_array::<Sample>(samples, SAMPLES)
+            .map_err(|source| table_error("V8_SAMPLES", source))?;
+        for (number, sample) in (0u32..).zip(all) {
+            if sample.state != SampleState::Free as u32 && of(ProcessId(sample.process)) {
+                tables::insert(samples, &number, &Sample::default())
+                    .map_err(|source| table_error("V8_SAMPLES", source))?;
+                tables::push(self.fd("V8_FREE")?, &number)
+                    .map_err(|source| table_error("V8_FREE", source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on the JavaScript frames of this process are read, and its V8's probes do their work.
+    pub fn describe_v8(&self, process: ProcessId, layout: &v8::Layout) -> Result<(), LoadError> {
+        let map = self.fd("V8_LAYOUTS")?;
+        let mut state = self.v8_state(process).unwrap_or_default();
+        // The kernel side counts on meanwhile; nothing that it remembers by an earlier count must hold again.
+        state.collections += 1 << 32;
+        let can = layout.can & !state.given_up;
+        tables::insert(map, &process.0, &v8::Layout { can, state, ..*layout })
+            .map_err(|source| table_error("V8_LAYOUTS", source))
+    }
+
+    /// What the kernel side has found out of a process's V8; none where there is none or the process is gone.
+    pub fn v8_state(&self, process: ProcessId) -> Option<v8::State> {
+        let layout: v8::Layout = tables::get(self.fd("V8_LAYOUTS").ok()?, &process.0).ok()?;
+        Some(layout.state)
+    }
+
+    /// Gives the room free that the V8 of a process took which is gone.
+    pub fn forget_v8(&self, process: ProcessId) -> Result<(), LoadError> {
+        let heaps = self.fd("V8_HEAPS")?;
+        let all: Vec<(v8::HeapKey, v8::Heap)> =
+            tables::read_all(heaps).map_err(|source| table_error("V8_HEAPS", source))?;
+        for (key, _) in all.iter().filter(|(key, _)| key.process == u64::from(process.0)) {
+            removed("V8_HEAPS", tables::remove(heaps, key))?;
+        }
+        removed("V8_LAYOUTS", tables::remove(self.fd("V8_LAYOUTS")?, &process.0))
+    }
+
+    /// Where a JavaScript function was seen last.
+    pub fn sighting(&self, process: ProcessId, key: FunctionKey) -> Option<Sighting> {
+        let of = FunctionOf { process: u64::from(process.0), key };
+        tables::get(self.fd("V8_FUNCTIONS").ok()?, &of).ok()
+    }
+
+    /// Removes stacks that nothing will be counted on any more, and lets as many as were `unfinished` of them be sent
+    /// again.
+    pub fn forget_stacks(&self, stacks: &[StackId], unfinished: u64) -> Result<(), LoadError> {
+        let table = self.fd("STACKS")?;
+        for stack in stacks {
+            match tables::remove(table, stack) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(table_error("STACKS", error));
+                }
+                _ => {}
+            }
+        }
+        if unfinished == 0 {
+            return Ok(());
+        }
+        // The kernel side may take one in between, which is given back then too: the bound is not that sharp.
+        let left = self.fd("UNFINISHED_LEFT")?;
+        let is_left = |source| table_error("UNFINISHED_LEFT", source);
+        let now: i64 = tables::read(left, 0).map_err(is_left)?;
+        tables::insert(left, &0u32, &now.saturating_add_unsigned(unfinished)).map_err(is_left)
     }
 
     /// Removes blocks whose process is gone (exec), so that they do not fill the table.
     pub fn forget<'a>(&self, blocks: impl IntoIterator<Item = &'a BlockKey>) -> Result<(), LoadError> {
         let live = self.fd("LIVE")?;
         for block in blocks {
-            match tables::remove(live, block) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(table_error("LIVE", error));
-                }
-                _ => {}
-            }
+            removed("LIVE", tables::remove(live, block))?;
         }
         Ok(())
+    }
+}
+
+/// An entry that was not there is as good as removed.
+fn removed(table: &'static str, result: std::io::Result<()>) -> Result<(), LoadError> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(table_error(table, error)),
+        _ => Ok(()),
     }
 }
 
@@ -208,6 +324,9 @@ fn kernel_offsets(types: &btf::Btf) -> Result<Vec<(&'static str, u64)>, btf::Btf
 
 /// Numbers from here on are given out by the kernel side, to what execs and to followed children.
 const FIRST_KERNEL_PROCESS: u64 = 1 << 16;
+
+/// This part of all stacks may be ones that the agent has to finish: each call has one of its own, or nearly.
+const UNFINISHED_PART: u32 = 8;
 
 fn table_error(table: &'static str, source: std::io::Error) -> LoadError {
     LoadError::Table { table, source }

@@ -42,7 +42,8 @@ pub struct MappedEvents {
 }
 
 impl MappedEvents {
-    /// Starts listening on every online CPU.
+    /// Starts listening on every online CPU. What is mapped on one that is switched on later is found in /proc, once a
+    /// stack shows an address there.
     pub fn open() -> io::Result<Self> {
         let cpus = aya::util::online_cpus()
             .map_err(|(path, error)| io::Error::new(error.kind(), format!("{path}: {error}")))?;

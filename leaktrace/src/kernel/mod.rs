@@ -11,6 +11,8 @@ pub mod load;
 pub mod mapped;
 mod seccomp;
 mod tables;
+mod threads;
 pub mod unwind_maps;
 
 pub use load::{Kernel, LoadError, Options};
+pub use threads::Registers;

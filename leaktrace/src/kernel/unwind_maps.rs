@@ -42,6 +42,14 @@ impl AsMut<[u32]> for Chunk {
     }
 }
 
+impl AsRef<[u32]> for Chunk {
+    fn as_ref(&self) -> &[u32] {
+        let words = self.0.as_ptr().cast();
+        // SAFETY: as above, and nobody else writes it.
+        unsafe { std::slice::from_raw_parts(words, CHUNK_WORDS) }
+    }
+}
+
 impl Chunks for UnwindMemory {
     type Chunk = Chunk;
 

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use leaktrace_common::{
     process::ProcessId,
-    stack::{StackEntry, StackId},
+    stack::{AGE_BUCKETS, StackEntry, StackId},
+    v8::Sample,
 };
 
 use super::{Discrepancy, Live, LiveBlock, Totals};
@@ -21,6 +22,9 @@ pub(super) struct Heap {
 pub(super) struct Numbers {
     pub(super) totals: Totals,
     pub(super) blocks: Vec<LiveBlock>,
+    /// Where the blocks are samples of a JavaScript heap.
+    pub(super) samples: Vec<Sample>,
+    pub(super) deaths: [u32; AGE_BUCKETS],
 }
 
 impl Heap {
@@ -35,15 +39,24 @@ impl Heap {
     pub(super) fn forget_blocks(&mut self, of: impl Fn(ProcessId) -> bool) {
         for (_, numbers) in self.stacks.iter_mut().filter(|((process, _), _)| of(*process)) {
             numbers.blocks.clear();
+            numbers.samples.clear();
         }
     }
 
     pub(super) fn count(&mut self, process: ProcessId, stack: StackId, entry: &StackEntry) {
-        self.stacks.entry((process, stack)).or_default().totals = totals(entry);
+        let numbers = self.stacks.entry((process, stack)).or_default();
+        numbers.totals = totals(entry);
+        numbers.deaths = entry.deaths;
     }
 
     pub(super) fn list(&mut self, process: ProcessId, stack: StackId, block: LiveBlock) {
         self.stacks.entry((process, stack)).or_default().blocks.push(block);
+    }
+
+    pub(super) fn sample(&mut self, sample: Sample) {
+        let numbers = self.stacks.entry((ProcessId(sample.process), StackId(sample.stack))).or_default();
+        numbers.blocks.push(LiveBlock { size: sample.weight, born: sample.born, address: 0 });
+        numbers.samples.push(sample);
     }
 
     /// Takes the counters of all blocks without a stack, after the blocks; `or_else` has them if no process
@@ -78,6 +91,6 @@ impl Heap {
 }
 
 fn totals(entry: &StackEntry) -> Totals {
-    let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process: _, sent: _ } = *entry;
+    let StackEntry { allocs, alloc_bytes, frees, freed_bytes, .. } = *entry;
     Totals { allocs, alloc_bytes, frees, freed_bytes }
 }

@@ -6,6 +6,7 @@
 //! A process that exited keeps what was live at its end. After an exec everything of the old program is dropped
 //! and counted, as the kernel threw it away.
 
+mod collections;
 mod heap;
 mod process;
 mod regions;
@@ -16,21 +17,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
     process::ProcessId,
-    stack::{StackId, StopReason},
+    stack::{AGE_BUCKETS, StackId, StopReason},
+    v8::Sample,
 };
 
 use crate::{
     attribute::{Attribution, BinaryId, Frame, Place},
-    event::{Event, Mapping, Mappings, ProcessEvent, Snapshot, Stack, Traced},
+    event::{Engine, Event, Hooked, Mapping, Mappings, ProcessEvent, Snapshot, Stack, Traced},
 };
 
+pub use collections::{Collections, Pauses};
 use heap::Heap;
 pub use process::{Process, State};
 pub use regions::Regions;
 pub use totals::{Discrepancy, Live, LiveBlock, Totals};
 
 /// A stack as it was taken.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Taken {
     /// Number of the hook that took it.
     pub hook: u16,
@@ -40,10 +43,12 @@ pub struct Taken {
 }
 
 /// The memory that a site is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Heap,
     Mapping,
+    /// V8's heap, by samples: bytes are an estimate, and a block is a sample.
+    JavaScript,
 }
 
 /// One stack of one process, with its memory.
@@ -56,6 +61,17 @@ pub struct Site<'a> {
     pub taken: Option<&'a Taken>,
     pub totals: Totals,
     pub blocks: Vec<LiveBlock>,
+    /// JavaScript's: what lives of them.
+    pub samples: Vec<&'a Sample>,
+    /// Blocks by age at death, see [`leaktrace_common::stack::age_bucket`]; none of mappings.
+    pub deaths: [u32; AGE_BUCKETS],
+}
+
+/// The function that a hook's number means.
+#[derive(Debug)]
+struct Hook {
+    function: String,
+    javascript: bool,
 }
 
 /// What was read and not read, beside the kernel side's counters.
@@ -82,8 +98,12 @@ pub struct Ledger {
     heap: Heap,
     /// Processes with stacks whose addresses were in no mapping known when they came.
     unattributed: BTreeSet<ProcessId>,
+    /// All stacks with such addresses: what is mapped next is tried on them alone.
+    unplaced: HashMap<ProcessId, BTreeSet<StackId>>,
     binaries: HashMap<BinaryId, String>,
-    hooks: HashMap<u16, String>,
+    hooks: HashMap<u16, Hook>,
+    engines: BTreeMap<ProcessId, Engine>,
+    collections: BTreeMap<ProcessId, Collections>,
     heard: Heard,
     counters: [u64; COUNTERS],
     at: u64,
@@ -100,8 +120,11 @@ impl Ledger {
             stacks: HashMap::new(),
             heap: Heap::default(),
             unattributed: BTreeSet::new(),
+            unplaced: HashMap::new(),
             binaries: HashMap::new(),
             hooks: HashMap::new(),
+            engines: BTreeMap::new(),
+            collections: BTreeMap::new(),
             heard: Heard::default(),
             counters: [0; COUNTERS],
             at: 0,
@@ -132,14 +155,23 @@ impl Ledger {
                 self.binaries.insert(binary.id, binary.path.clone());
             }
             Event::Hooked(hooked) => {
-                self.hooks.insert(hooked.number, hooked.function.clone());
+                let Hooked { number, function, javascript } = hooked.clone();
+                self.hooks.insert(number, Hook { function, javascript });
+            }
+            Event::Engine(engine) => {
+                self.engines.insert(engine.process, engine.clone());
+            }
+            // Of use to whoever looks up names, or judges.
+            Event::Function(_) | Event::HeapEnded { .. } => {}
+            Event::Collection(collection) => {
+                self.collections.entry(collection.process).or_default().add(*collection);
             }
         }
     }
 
     /// Takes over the kernel side's tables.
     pub fn snapshot(&mut self, snapshot: Snapshot) {
-        let Snapshot { at, stacks, blocks, counters } = snapshot;
+        let Snapshot { at, stacks, blocks, samples, counters } = snapshot;
         self.at = at;
         self.counters = counters;
         let settled: BTreeSet<ProcessId> = self.settled().collect();
@@ -155,12 +187,19 @@ impl Ledger {
             }
         }
         for (key, block) in blocks.into_iter().filter(|(key, _)| !settled.contains(&key.process)) {
-            let live = LiveBlock { size: block.size, born: block.born };
+            let live = LiveBlock { size: block.size, born: block.born, address: key.address };
             if self.is_replaced(key.process) {
                 self.heard.dropped_by_exec.add(live);
             } else {
                 self.process(key.process, 0);
                 self.heap.list(key.process, block.stack(), live);
+            }
+        }
+        for sample in samples.into_iter().filter(|sample| !settled.contains(&ProcessId(sample.process))) {
+            let process = ProcessId(sample.process);
+            // What an exec took with it, and what nobody would know to be dead, is live to no one's knowledge.
+            if !self.is_replaced(process) && self.is_followed(process) {
+                self.heap.sample(sample);
             }
         }
         if let Some(entry) = unknown {
@@ -188,18 +227,27 @@ impl Ledger {
         self.attribution.mappings(process)
     }
 
+    /// A stack, once it has come.
+    #[must_use]
+    pub fn taken(&self, process: ProcessId, stack: StackId) -> Option<&Taken> {
+        self.stacks.get(&(process, stack))
+    }
+
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
-    /// Every stack that allocated, in no order.
+    /// Every stack that allocated, in no order. Those that are one once finished are one here, under the least id.
     #[must_use]
     pub fn sites(&self) -> Vec<Site<'_>> {
         let mut sites = Vec::new();
         for (process, stack, numbers) in self.heap.iter() {
             if let Some(process) = self.processes.get(&process) {
-                let blocks = numbers.blocks.clone();
-                sites.push(self.site(process, stack, Kind::Heap, numbers.totals, blocks));
+                let kind = if self.is_javascript(process.id, stack) { Kind::JavaScript } else { Kind::Heap };
+                let mut site = self.site(process, stack, kind, numbers.totals, numbers.blocks.clone());
+                site.samples = numbers.samples.iter().collect();
+                site.deaths = numbers.deaths;
+                sites.push(site);
             }
         }
         for process in self.processes.values() {
@@ -212,12 +260,16 @@ impl Ledger {
                 sites.push(self.site(process, stack, Kind::Mapping, totals, blocks));
             }
         }
-        sites
+        merged(sites)
     }
 
-    /// Stacks whose counters and blocks disagree. What an exec ended has no blocks to compare.
+    /// Stacks whose counters and blocks disagree. What an exec ended and what is not followed has no blocks to compare.
     pub fn discrepancies(&self) -> impl Iterator<Item = Discrepancy> {
-        self.heap.discrepancies().filter(|told| !self.is_replaced(told.process))
+        self.heap.discrepancies().filter(|told| {
+            let is_unfollowed =
+                self.is_javascript(told.process, told.stack) && !self.is_followed(told.process);
+            !self.is_replaced(told.process) && !is_unfollowed
+        })
     }
 
     /// Every distinct place that a name can be asked for, of stacks that `wanted` picks.
@@ -230,6 +282,14 @@ impl Ledger {
         places.into_iter().filter(|place| !matches!(place, Place::Unknown(_))).collect()
     }
 
+    /// Of all processes and kinds, since tracing began.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.heap.iter().for_each(|(_, _, numbers)| sum += numbers.totals);
+        sum
+    }
+
     /// The file that the traced process knows by this path.
     #[must_use]
     pub fn binary(&self, id: BinaryId) -> Option<&str> {
@@ -239,7 +299,35 @@ impl Ledger {
     /// The allocator's function that a hook sits on.
     #[must_use]
     pub fn hook(&self, number: u16) -> Option<&str> {
-        self.hooks.get(&number).map(String::as_str)
+        self.hooks.get(&number).map(|hook| hook.function.as_str())
+    }
+
+    /// The JavaScript engine in a process.
+    #[must_use]
+    pub fn engine(&self, process: ProcessId) -> Option<&Engine> {
+        self.engines.get(&process)
+    }
+
+    /// Whether the samples of the process's JavaScript heaps are known to be dead when their objects are.
+    #[must_use]
+    pub fn is_followed(&self, process: ProcessId) -> bool {
+        self.engines.get(&process).is_none_or(|engine| engine.followed)
+    }
+
+    /// Every JavaScript engine.
+    pub fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.engines.values()
+    }
+
+    /// The garbage collections of a process; none if there were none.
+    #[must_use]
+    pub fn collections(&self, process: ProcessId) -> Option<&Collections> {
+        self.collections.get(&process)
+    }
+
+    fn is_javascript(&self, process: ProcessId, stack: StackId) -> bool {
+        let hook = self.stacks.get(&(process, stack)).and_then(|taken| self.hooks.get(&taken.hook));
+        hook.is_some_and(|hook| hook.javascript)
     }
 
     #[must_use]
@@ -274,7 +362,8 @@ impl Ledger {
         totals: Totals,
         blocks: Vec<LiveBlock>,
     ) -> Site<'a> {
-        Site { process, stack, kind, taken: self.stacks.get(&(process.id, stack)), totals, blocks }
+        let taken = self.stacks.get(&(process.id, stack));
+        Site { process, stack, kind, taken, totals, blocks, samples: Vec::new(), deaths: [0; AGE_BUCKETS] }
     }
 
     fn is_replaced(&self, process: ProcessId) -> bool {
@@ -291,16 +380,21 @@ impl Ledger {
     }
 
     fn take(&mut self, stack: &Stack) {
-        let Stack { id, process, tgid, hook, stop, addresses } = stack;
+        let Stack { id, process, tgid, hook, stop, words } = stack;
         self.process(*process, *tgid);
+        let frames = self.attribution.frames(*process, words);
         // Two CPUs may send a new stack at once; a repeat after its library was unloaded must not lose the places.
-        if self.stacks.contains_key(&(*process, *id)) {
-            return;
+        // Only one that was cut short gives way, to what the agent made of it.
+        if let Some(known) = self.stacks.get(&(*process, *id)) {
+            let (now, before) = (frames.len(), known.frames.len());
+            let is_finished = now > before || (now == before && *stop != known.stop);
+            if !known.stop.wants_tables() || !is_finished {
+                return;
+            }
         }
-        let frames: Vec<Frame> =
-            addresses.iter().map(|address| self.attribution.frame(*process, *address)).collect();
         if frames.iter().any(|frame| matches!(frame.place, Place::Unknown(_))) {
             self.unattributed.insert(*process);
+            self.unplaced.entry(*process).or_default().insert(*id);
         }
         self.stacks.insert((*process, *id), Taken { hook: *hook, stop: *stop, frames });
     }
@@ -308,13 +402,18 @@ impl Ledger {
     /// What was placed stays so: a stack belongs to the mappings of its time.
     fn remap(&mut self, mappings: &Mappings) {
         let process = mappings.process;
-        self.attribution.update(process, &mappings.list);
+        self.attribution.update(process, &mappings.list, mappings.whole);
         self.unattributed.remove(&process);
-        for (_, taken) in self.stacks.iter_mut().filter(|((owner, _), _)| *owner == process) {
+        let Some(unplaced) = self.unplaced.get_mut(&process) else { return };
+        unplaced.retain(|id| {
+            let Some(taken) = self.stacks.get_mut(&(process, *id)) else { return false };
+            let mut is_left = false;
             for frame in taken.frames.iter_mut().filter(|frame| matches!(frame.place, Place::Unknown(_))) {
                 *frame = self.attribution.frame(process, frame.address);
+                is_left |= matches!(frame.place, Place::Unknown(_));
             }
-        }
+            is_left
+        });
     }
 
     fn apply_process(&mut self, event: ProcessEvent) {
@@ -342,6 +441,29 @@ impl Ledger {
             }
         }
     }
+}
+
+/// The kernel side has several ids for a stack that it could not walk to its end.
+fn merged(sites: Vec<Site<'_>>) -> Vec<Site<'_>> {
+    let mut found: HashMap<(ProcessId, Kind, &Taken), usize> = HashMap::new();
+    let mut merged: Vec<Site<'_>> = Vec::with_capacity(sites.len());
+    for site in sites {
+        let key = site.taken.map(|taken| (site.process.id, site.kind, taken));
+        let place = key.map_or(merged.len(), |key| *found.entry(key).or_insert(merged.len()));
+        match merged.get_mut(place) {
+            Some(same) => {
+                same.stack = same.stack.min(site.stack);
+                same.totals += site.totals;
+                same.blocks.extend(site.blocks);
+                same.samples.extend(site.samples);
+                same.deaths.iter_mut().zip(site.deaths).for_each(|(sum, deaths)| {
+                    *sum = sum.saturating_add(deaths);
+                });
+            }
+            None => merged.push(site),
+        }
+    }
+    merged
 }
 
 #[cfg(test)]

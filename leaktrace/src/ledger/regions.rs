@@ -88,7 +88,9 @@ impl Regions {
 
     /// What is left of each mapping.
     pub fn live(&self) -> impl Iterator<Item = (StackId, LiveBlock)> {
-        self.wholes.values().map(|whole| (whole.stack, LiveBlock { size: whole.left, born: whole.born }))
+        self.wholes
+            .values()
+            .map(|whole| (whole.stack, LiveBlock { size: whole.left, born: whole.born, address: 0 }))
     }
 
     pub fn totals(&self) -> impl Iterator<Item = (StackId, Totals)> {

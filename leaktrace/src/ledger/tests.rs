@@ -32,14 +32,14 @@ fn stack(process: ProcessId, id: StackId, addresses: &[u64]) -> Event {
         tgid: 100 + process.0,
         hook: 1,
         stop: StopReason::End,
-        addresses: addresses.to_vec(),
+        words: addresses.to_vec(),
     })
 }
 
 fn mapped(process: ProcessId, start: u64, binary: u32) -> Event {
     let backing = Backing::Binary(BinaryId(binary));
     let list = vec![Mapping { start, end: start + 0x1000, offset: FileOffset(0), backing }];
-    Event::Mappings(Mappings { process, list })
+    Event::Mappings(Mappings { process, list, whole: false })
 }
 
 fn mmap(process: ProcessId, address: u64, length: u64) -> Event {
@@ -81,6 +81,47 @@ fn a_snapshot_replaces_the_one_before() {
         assert_eq!(live(&ledger, ONE), Live { blocks: 1, bytes: size });
         assert_eq!(ledger.discrepancies().count(), 0);
     }
+}
+
+fn taken(process: ProcessId, id: StackId, stop: StopReason, addresses: &[u64]) -> Event {
+    let Event::Stack(stack) = stack(process, id, addresses) else { unreachable!() };
+    Event::Stack(Stack { stop, ..stack })
+}
+
+#[test]
+fn a_stack_that_was_cut_short_gives_way_to_what_was_made_of_it_and_to_nothing_else() {
+    let mut ledger = ledger(&[taken(ONE, A, StopReason::NoTables, &[0x10])]);
+    let mut now = |event| {
+        ledger.apply(&event);
+        let taken = ledger.taken(ONE, A).unwrap();
+        (taken.stop, taken.frames.len())
+    };
+    assert_eq!(now(taken(ONE, A, StopReason::NoTables, &[0x10])), (StopReason::NoTables, 1));
+    assert_eq!(now(taken(ONE, A, StopReason::UnknownCode, &[0x10, 0x20])), (StopReason::UnknownCode, 2));
+    // Another CPU sent it too, late.
+    assert_eq!(now(taken(ONE, A, StopReason::NoTables, &[0x10])), (StopReason::UnknownCode, 2));
+    assert_eq!(now(taken(ONE, A, StopReason::End, &[0x10, 0x20, 0x30])), (StopReason::End, 3));
+    assert_eq!(now(taken(ONE, A, StopReason::End, &[0x10; 9])), (StopReason::End, 3));
+}
+
+#[test]
+fn stacks_that_are_one_once_finished_are_one_site() {
+    let other = StackId(0xc);
+    let mut ledger = ledger(&[
+        mapped(ONE, 0, 1),
+        stack(ONE, B, &[0x10, 0x20]),
+        taken(ONE, A, StopReason::NoTables, &[0x10]),
+        taken(ONE, other, StopReason::NoTables, &[0x10]),
+        stack(ONE, A, &[0x10, 0x20]),
+    ]);
+    let stacks = [A, B, other].map(|id| counters(ONE, id, [2, 20, 1, 10])).to_vec();
+    let blocks = [A, B, other].map(|id| block(ONE, id.0, id, 10)).to_vec();
+    ledger.snapshot(Snapshot { stacks, blocks, ..Snapshot::default() });
+    let mut sites = ledger.sites();
+    sites.sort_by_key(|site| site.stack);
+    let seen: Vec<_> = sites.iter().map(|site| (site.stack, site.totals.allocs, site.blocks.len())).collect();
+    assert_eq!(seen, [(A, 4, 2), (other, 2, 1)]);
+    assert_eq!(ledger.discrepancies().count(), 0);
 }
 
 #[test]

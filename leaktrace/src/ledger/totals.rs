@@ -64,6 +64,8 @@ pub struct LiveBlock {
     pub size: u64,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub born: u64,
+    /// 0 for what is left of a mapping and for a sample: those are known by other means.
+    pub address: u64,
 }
 
 /// A stack whose counters and whose blocks tell of different live memory. While the process runs the two are

@@ -10,7 +10,7 @@ const VERSION: &[u8] = b"GNU C Library (Debian GLIBC 2.36-9+deb12";
 fn debians_libc_is_probed_where_the_kernel_emulates() {
     let data = std::fs::read(LIBC).unwrap_or_default();
     if !data.windows(VERSION.len()).any(|window| window == VERSION) {
-        eprintln!("skipped: {LIBC} is not Debian 12's");
+        crate::say!("skipped: {LIBC} is not Debian 12's");
         return;
     }
     let binary = Binary::parse(&data).unwrap();
@@ -42,7 +42,7 @@ fn debians_libc_is_probed_where_the_kernel_emulates() {
 #[test]
 fn every_ret_found_in_jemallocs_operator_new_is_a_ret() {
     let Ok(data) = std::fs::read("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2") else {
-        eprintln!("skipped: no libjemalloc.so.2");
+        crate::say!("skipped: no libjemalloc.so.2");
         return;
     };
     let binary = Binary::parse(&data).unwrap();

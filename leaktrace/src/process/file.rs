@@ -10,13 +10,13 @@
 //! the agent with its probes attached. The bytes are needed only while hooks are looked up.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use super::{Device, Mapping, MappingKind, ProcessError};
+use super::{Device, Mapping, MappingKind, ProcessError, Root};
 
 /// More than any program known (debug builds of browsers); a file above is refused rather than memory filled.
 const LARGEST: u64 = 4 << 30;
@@ -30,6 +30,8 @@ pub struct OpenBinary {
     pub inode: u64,
     /// To show, not to open.
     pub display: PathBuf,
+    /// Below which `display` leads to it.
+    root: PathBuf,
 }
 
 impl OpenBinary {
@@ -40,17 +42,28 @@ impl OpenBinary {
     pub fn behind(pid: u32, mapping: &Mapping) -> Result<Option<Self>, ProcessError> {
         let MappingKind::File { device, inode, path, deleted } = &mapping.kind else { return Ok(None) };
         let exact: PathBuf = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end).into();
-        if let Ok(file) = File::open(&exact) {
-            return Self::held(file, path).map(Some).map_err(|error| ProcessError::of_io(pid, exact, error));
+        // Told of late, the range may hold another file by now. Of the device see above.
+        let is_it = |found: &Metadata| found.is_file() && found.ino() == *inode;
+        // Asked before it is opened: a device may be mapped, and acts when it is.
+        let is_there = exact.metadata().is_ok_and(|found| is_it(&found));
+        let file = is_there.then(|| File::open(&exact).ok()).flatten();
+        if let Some(file) = file.filter(|file| file.metadata().is_ok_and(|found| is_it(&found))) {
+            return Self::held(file, path, Root::of(pid))
+                .map(Some)
+                .map_err(|error| ProcessError::of_io(pid, exact, error));
         }
         if *deleted {
             return Err(ProcessError::Replaced { pid, path: path.clone() });
         }
-        // The process's own root first; ours where the process is gone already.
-        let rooted = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path));
-        let (rooted, file) = match File::open(&rooted) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.clone(), File::open(path)),
-            result => (rooted, result),
+        // The process's own root first; ours where the process is gone already. The process may have put anything
+        // at the path since: a link out of its root, a pipe that nobody writes to.
+        let below = |root: &Path| Root::at(root)?.open(path);
+        let rooted = Root::of(pid).join(path.strip_prefix("/").unwrap_or(path));
+        let (root, rooted, file) = match below(&Root::of(pid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ("/".into(), path.clone(), below(Path::new("/")))
+            }
+            result => (Root::of(pid), rooted, result),
         };
         let unreadable = |error| ProcessError::of_io(pid, rooted.clone(), error);
         let file = file.map_err(unreadable)?;
@@ -59,7 +72,7 @@ impl OpenBinary {
         if (found_device, found.ino()) != (*device, *inode) {
             return Err(ProcessError::Replaced { pid, path: path.clone() });
         }
-        Self::held(file, path).map(Some).map_err(unreadable)
+        Self::held(file, path, root).map(Some).map_err(unreadable)
     }
 
     /// Opens a file by its path, for a program that is not started yet.
@@ -67,12 +80,20 @@ impl OpenBinary {
     /// # Errors
     /// As [`File::open`].
     pub fn at(path: &Path) -> io::Result<Self> {
-        Self::held(File::open(path)?, path)
+        Self::held(File::open(path)?, path, "/".into())
     }
 
-    fn held(file: File, display: &Path) -> io::Result<Self> {
+    fn held(file: File, display: &Path, root: PathBuf) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self { file, device: metadata.dev(), inode: metadata.ino(), display: display.to_owned() })
+        Ok(Self { file, device: metadata.dev(), inode: metadata.ino(), display: display.to_owned(), root })
+    }
+
+    /// The tree that the process sees the file in, where other files that belong to it are.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn root(&self) -> io::Result<Root> {
+        Root::at(&self.root)
     }
 
     /// A path by which this process can have the kernel probe the file, deleted or not, while `self` lives.
@@ -136,6 +157,32 @@ mod tests {
         *inode += 1;
         let error = OpenBinary::behind(std::process::id(), &mapping).unwrap_err();
         assert!(matches!(error, ProcessError::Replaced { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_range_that_another_file_has_taken_gives_the_one_that_was_asked_for() {
+        let path = std::env::temp_dir().join(format!("leaktrace-earlier-{}", std::process::id()));
+        std::fs::write(&path, b"earlier").unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        let device = Device { major: libc::major(found.dev()), minor: libc::minor(found.dev()) };
+        let kind = MappingKind::File { device, inode: found.ino(), path: path.clone(), deleted: false };
+        // Told of where this program's own code is now.
+        let mapping = Mapping { kind, ..own_code() };
+        let binary = OpenBinary::behind(std::process::id(), &mapping).unwrap().unwrap();
+        assert_eq!(binary.read().unwrap(), b"earlier");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_at_the_path_of_a_mapping_holds_nobody_up() {
+        let path = std::env::temp_dir().join(format!("leaktrace-pipe-{}", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let found = std::fs::metadata(&path).unwrap();
+        let device = Device { major: libc::major(found.dev()), minor: libc::minor(found.dev()) };
+        let kind = MappingKind::File { device, inode: found.ino(), path: path.clone(), deleted: false };
+        let error = OpenBinary::behind(std::process::id(), &Mapping { kind, ..own_code() }).unwrap_err();
+        assert!(matches!(error, ProcessError::Unreadable { .. }), "{error}");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -143,7 +143,7 @@ mod tests {
                 let error = Identity::of(2).unwrap_err();
                 assert!(matches!(error, ProcessError::KernelThread { .. }), "{error}");
             }
-            _ => eprintln!("skipped: kernel threads are not in this pid namespace"),
+            _ => crate::say!("skipped: kernel threads are not in this pid namespace"),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ProcessError, identity::without_deleted};
+use super::{ProcessError, Root, identity::without_deleted};
 
 /// A file system, as the kernel numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,11 @@ pub struct Mapping {
     /// Where in the file `start` lies; without meaning for other kinds.
     pub file_offset: u64,
     pub executable: bool,
+    pub writable: bool,
+    /// Readable, writable or executable: else these addresses are only reserved.
+    pub accessible: bool,
+    /// Writes are seen by others who map the same.
+    pub shared: bool,
     pub kind: MappingKind,
 }
 
@@ -54,6 +59,15 @@ impl Mapping {
     #[must_use]
     pub fn contains(&self, address: u64) -> bool {
         (self.start..self.end).contains(&address)
+    }
+
+    /// Takes the path of the process's root off.
+    fn below(&mut self, root: &Path) {
+        if let MappingKind::File { path, .. } = &mut self.kind
+            && let Ok(inner) = path.strip_prefix(root)
+        {
+            *path = Path::new("/").join(inner);
+        }
     }
 
     /// Path of the mapped file.
@@ -79,11 +93,16 @@ impl Mappings {
             std::io::ErrorKind::NotFound => ProcessError::NoSuchProcess { pid },
             _ => ProcessError::of_io(pid, path.clone(), error),
         })?;
-        Self::parse(&text).map_err(|what| ProcessError::Unexpected { pid, path, what })
+        let mut mappings = Self::parse(&text).map_err(|what| ProcessError::Unexpected { pid, path, what })?;
+        // After a chroot the kernel still says where the files are for us, not for the process.
+        if let Ok(root) = std::fs::read_link(Root::of(pid)) {
+            mappings.0.iter_mut().for_each(|mapping| mapping.below(&root));
+        }
+        Ok(mappings)
     }
 
     /// The text of /proc/PID/maps; the error is the line that is no mapping.
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         let mut mappings = text
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -134,6 +153,9 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
         end: u64::from_str_radix(end, 16).ok()?,
         file_offset,
         executable: permissions.as_bytes().get(2) == Some(&b'x'),
+        writable: permissions.as_bytes().get(1) == Some(&b'w'),
+        accessible: permissions.bytes().take(3).any(|bit| bit != b'-'),
+        shared: permissions.as_bytes().get(3) == Some(&b's'),
         kind: kind(name, device, inode),
     })
 }
@@ -224,6 +246,17 @@ mod tests {
         );
         let code = mappings.find(0x55f0c8).unwrap();
         assert_eq!((code.file_offset, code.executable), (0x1c000, true));
+    }
+
+    #[test]
+    fn paths_of_a_process_with_another_root_begin_there() {
+        let text = b"1000-2000 r-xp 0 00:01 7 /srv/root/app/x\n2000-3000 r-xp 0 00:01 8 /srv/rooted\n";
+        let mut mappings = Mappings::parse(text).unwrap();
+        mappings.0.iter_mut().for_each(|mapping| mapping.below(Path::new("/srv/root")));
+        let paths: Vec<_> = mappings.iter().map(|mapping| mapping.path().unwrap()).collect();
+        assert_eq!(paths, [Path::new("/app/x"), Path::new("/srv/rooted")]);
+        mappings.0.iter_mut().for_each(|mapping| mapping.below(Path::new("/")));
+        assert_eq!(mappings.iter().next().unwrap().path(), Some(Path::new("/app/x")));
     }
 
     #[test]

@@ -6,7 +6,11 @@
 
 mod file;
 mod identity;
+mod kept;
 mod mappings;
+mod memory;
+mod pages;
+mod root;
 
 use std::{io, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -15,7 +19,11 @@ use thiserror::Error;
 pub use self::{
     file::OpenBinary,
     identity::Identity,
+    kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
+    memory::{Memory, ReadUser},
+    pages::{Pages, Resident},
+    root::Root,
 };
 
 /// Inode of the pid namespace that the kernel boots with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
@@ -68,12 +76,13 @@ impl ProcessError {
     }
 }
 
-/// The perf map that a runtime writes about the code it makes, named by the pid that it knows itself by.
+/// The perf map that a runtime writes about the code it makes, named by the pid that it knows itself by. Anyone can put
+/// something else there: what is no regular file in the process's own tree is none.
 #[must_use]
 pub fn perf_map(pid: u32) -> Option<std::fs::File> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let innermost = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
-    std::fs::File::open(format!("/proc/{pid}/root/tmp/perf-{innermost}.map")).ok()
+    Root::at(&Root::of(pid)).ok()?.open(format!("/tmp/perf-{innermost}.map").as_ref()).ok()
 }
 
 /// Whether a process has given up system calls by a seccomp filter. Every thread is asked, as each has its own.
@@ -89,6 +98,23 @@ pub fn has_seccomp_filter(pid: u32) -> Result<bool, ProcessError> {
         let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
         mode.is_some_and(|mode| mode.trim() != "0")
     }))
+}
+
+/// The threads of a process.
+///
+/// # Errors
+/// The process has ended.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let names = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten().map(|thread| thread.file_name());
+    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+/// Whether a process's first thread waits in the kernel: what is known of its registers is then how they are.
+#[must_use]
+pub fn first_thread_waits(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold anything, also brackets.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['S', 'D']))
 }
 
 /// Whether pids mean the same to this process as to the kernel side, which sees those of the initial
@@ -109,6 +135,23 @@ mod tests {
         let name = std::fs::read_link("/proc/self/ns/pid").unwrap();
         let initial = name.to_str() == Some("pid:[4026531836]");
         assert_eq!(in_initial_pid_namespace().unwrap(), initial);
+    }
+
+    #[test]
+    fn a_perf_map_that_is_a_pipe_or_leads_elsewhere_is_none_and_holds_nobody_up() {
+        let path: PathBuf = format!("/tmp/perf-{}.map", std::process::id()).into();
+        assert!(perf_map(std::process::id()).is_none());
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(perf_map(std::process::id()).is_none());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(perf_map(std::process::id()).is_none());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "1000 10 f\n").unwrap();
+        let map = io::read_to_string(perf_map(std::process::id()).unwrap()).unwrap();
+        assert_eq!(map, "1000 10 f\n");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -5,13 +5,14 @@ use leaktrace_common::{
     hook::Shape,
     live::{Block, BlockKey},
     process::ProcessId,
-    stack::{StackEntry, StackId, StopReason},
+    stack::{AGE_BUCKETS, StackEntry, StackId, StopReason},
+    v8::{FunctionKey, Sample, Sighting},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Backing, Binary, BinaryId, Event, FileOffset, Hooked, Mapping, Mappings, ProcessEvent, Region, Snapshot,
-    Stack, Traced,
+    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, Mapping, Mappings,
+    ProcessEvent, Region, Snapshot, Stack, Traced,
 };
 
 /// The first line.
@@ -31,7 +32,8 @@ pub(super) enum Line {
         tgid: u32,
         hook: u16,
         stop: u32,
-        addresses: Vec<u64>,
+        #[serde(alias = "addresses")]
+        words: Vec<u64>,
     },
     Region {
         process: u32,
@@ -75,6 +77,8 @@ pub(super) enum Line {
     Mappings {
         process: u32,
         list: Vec<Mapped>,
+        #[serde(default)]
+        whole: bool,
     },
     Binary {
         id: u32,
@@ -83,11 +87,48 @@ pub(super) enum Line {
     Hooked {
         number: u16,
         function: String,
+        #[serde(default)]
+        javascript: bool,
+    },
+    Engine {
+        process: u32,
+        version: String,
+        interval: u64,
+        unseen: Vec<String>,
+        #[serde(default = "followed")]
+        followed: bool,
+    },
+    HeapEnded {
+        process: u32,
+        heap: u64,
+    },
+    Function {
+        process: u32,
+        key: u64,
+        function: u64,
+        shared: u64,
+        bytecode: u64,
+    },
+    Collection {
+        process: u32,
+        heap: u64,
+        tid: u32,
+        collector: u32,
+        reason: u32,
+        began: u64,
+        ended: u64,
+        before: Option<u64>,
+        after: Option<u64>,
+        looked_at: u32,
+        died: u32,
+        looking_ns: u32,
     },
     Snapshot {
         at: u64,
         stacks: Vec<Entry>,
         blocks: Vec<Live>,
+        #[serde(default)]
+        samples: Vec<Sampled>,
         counters: Vec<(String, u64)>,
     },
 }
@@ -108,31 +149,48 @@ enum What {
     Vdso,
 }
 
-/// Stack, process, allocs, alloc_bytes, frees, freed_bytes, sent.
+/// Stack, process, allocs, alloc_bytes, frees, freed_bytes, sent, deaths by age.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry(u64, u32, u64, u64, u64, u64, u32);
+pub(super) struct Entry(u64, u32, u64, u64, u64, u64, u32, #[serde(default)] Vec<u32>);
 
 /// Process, address, size, stack, born.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Live(u32, u64, u64, u64, u64);
 
+/// A sample of a JavaScript heap. Where it lies and what comes next in its list is the kernel side's own.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sampled {
+    process: u32,
+    heap: u64,
+    stack: u64,
+    weight: u64,
+    size: u32,
+    born: u64,
+    born_major: u32,
+    minor_survived: u16,
+    major_survived: u16,
+    state: u32,
+    instance_type: u16,
+    constructor: u64,
+}
+
 /// What a line holds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Read {
     Event(Event),
-    Snapshot(Snapshot),
+    Snapshot(Box<Snapshot>),
 }
 
 impl From<&Event> for Line {
     fn from(event: &Event) -> Self {
         match event {
-            Event::Stack(Stack { id, process, tgid, hook, stop, addresses }) => Self::Stack {
+            Event::Stack(Stack { id, process, tgid, hook, stop, words }) => Self::Stack {
                 process: process.0,
                 id: id.0,
                 tgid: *tgid,
                 hook: *hook,
                 stop: *stop as u32,
-                addresses: addresses.clone(),
+                words: words.clone(),
             },
             Event::Region(region) => Self::from(*region),
             Event::Process(event) => Self::from(*event),
@@ -144,13 +202,48 @@ impl From<&Event> for Line {
                 command: command.clone(),
                 at: *at,
             },
-            Event::Mappings(Mappings { process, list }) => {
-                Self::Mappings { process: process.0, list: list.iter().map(Mapped::from).collect() }
+            Event::Mappings(Mappings { process, list, whole }) => {
+                let list = list.iter().map(Mapped::from).collect();
+                Self::Mappings { process: process.0, list, whole: *whole }
             }
             Event::Binary(Binary { id, path }) => Self::Binary { id: id.0, path: path.clone() },
-            Event::Hooked(Hooked { number, function }) => {
-                Self::Hooked { number: *number, function: function.clone() }
+            Event::Hooked(Hooked { number, function, javascript }) => {
+                Self::Hooked { number: *number, function: function.clone(), javascript: *javascript }
             }
+            Event::Engine(Engine { process, version, interval, unseen, followed }) => Self::Engine {
+                process: process.0,
+                version: version.clone(),
+                interval: *interval,
+                unseen: unseen.clone(),
+                followed: *followed,
+            },
+            Event::Function(Function { process, key, seen }) => {
+                let Sighting { function, shared, bytecode } = *seen;
+                Self::Function { process: process.0, key: key.0, function, shared, bytecode }
+            }
+            Event::Collection(collection) => Self::from(*collection),
+            Event::HeapEnded { process, heap } => Self::HeapEnded { process: process.0, heap: *heap },
+        }
+    }
+}
+
+impl From<Collection> for Line {
+    fn from(collection: Collection) -> Self {
+        let Collection { process, heap, tid, collector, reason, began, ended, .. } = collection;
+        let Collection { before, after, looked_at, died, looking_ns, .. } = collection;
+        Self::Collection {
+            process: process.0,
+            heap,
+            tid,
+            collector,
+            reason,
+            began,
+            ended,
+            before,
+            after,
+            looked_at,
+            died,
+            looking_ns,
         }
     }
 }
@@ -216,11 +309,12 @@ impl From<Mapped> for Mapping {
 
 impl From<&Snapshot> for Line {
     fn from(snapshot: &Snapshot) -> Self {
-        let Snapshot { at, stacks, blocks, counters } = snapshot;
+        let Snapshot { at, stacks, blocks, samples, counters } = snapshot;
         let stacks = stacks.iter().map(|(id, entry)| {
             // The check value has done its work in the kernel.
-            let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process, sent } = *entry;
-            Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent)
+            let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths } =
+                *entry;
+            Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent, deaths.to_vec())
         });
         let blocks = blocks
             .iter()
@@ -231,6 +325,7 @@ impl From<&Snapshot> for Line {
             at: *at,
             stacks: stacks.collect(),
             blocks: blocks.collect(),
+            samples: samples.iter().map(Sampled::from).collect(),
             counters: counters.map(|(counter, count)| (counter.key().to_owned(), count)).collect(),
         }
     }
@@ -241,13 +336,13 @@ impl TryFrom<Line> for Read {
 
     fn try_from(line: Line) -> Result<Self, String> {
         Ok(Self::Event(match line {
-            Line::Stack { process, id, tgid, hook, stop, addresses } => Event::Stack(Stack {
+            Line::Stack { process, id, tgid, hook, stop, words } => Event::Stack(Stack {
                 id: StackId(id),
                 process: ProcessId(process),
                 tgid,
                 hook,
                 stop: StopReason::try_from(stop).map_err(|stop| format!("unknown stop reason {stop}"))?,
-                addresses,
+                words,
             }),
             Line::Region {
                 process,
@@ -294,28 +389,80 @@ impl TryFrom<Line> for Read {
             Line::Traced { process, pid, comm, command, at } => {
                 Event::Traced(Traced { process: ProcessId(process), pid, comm, command, at })
             }
-            Line::Mappings { process, list } => Event::Mappings(Mappings {
+            Line::Mappings { process, list, whole } => Event::Mappings(Mappings {
+                whole,
                 process: ProcessId(process),
                 list: list.into_iter().map(Mapping::from).collect(),
             }),
             Line::Binary { id, path } => Event::Binary(Binary { id: BinaryId(id), path }),
-            Line::Hooked { number, function } => Event::Hooked(Hooked { number, function }),
-            Line::Snapshot { at, stacks, blocks, counters } => {
-                return Ok(Self::Snapshot(snapshot(at, stacks, blocks, &counters)?));
+            Line::Hooked { number, function, javascript } => {
+                Event::Hooked(Hooked { number, function, javascript })
+            }
+            Line::Engine { process, version, interval, unseen, followed } => {
+                Event::Engine(Engine { process: ProcessId(process), version, interval, unseen, followed })
+            }
+            Line::HeapEnded { process, heap } => Event::HeapEnded { process: ProcessId(process), heap },
+            Line::Function { process, key, function, shared, bytecode } => Event::Function(Function {
+                process: ProcessId(process),
+                key: FunctionKey(key),
+                seen: Sighting { function, shared, bytecode },
+            }),
+            Line::Collection {
+                process,
+                heap,
+                tid,
+                collector,
+                reason,
+                began,
+                ended,
+                before,
+                after,
+                looked_at,
+                died,
+                looking_ns,
+            } => Event::Collection(Collection {
+                process: ProcessId(process),
+                heap,
+                tid,
+                collector,
+                reason,
+                began,
+                ended,
+                before,
+                after,
+                looked_at,
+                died,
+                looking_ns,
+            }),
+            Line::Snapshot { at, stacks, blocks, samples, counters } => {
+                let samples = samples.into_iter().map(Sample::from).collect();
+                return Ok(Self::Snapshot(Box::new(snapshot(at, stacks, blocks, samples, &counters)?)));
             }
         }))
     }
+}
+
+/// As recordings from before it was written down.
+const fn followed() -> bool {
+    true
 }
 
 fn snapshot(
     at: u64,
     stacks: Vec<Entry>,
     blocks: Vec<Live>,
+    samples: Vec<Sample>,
     counted: &[(String, u64)],
 ) -> Result<Snapshot, String> {
     let stacks =
-        stacks.into_iter().map(|Entry(id, process, allocs, alloc_bytes, frees, freed_bytes, sent)| {
-            (StackId(id), StackEntry { check: 0, allocs, alloc_bytes, frees, freed_bytes, process, sent })
+        stacks.into_iter().map(|Entry(id, process, allocs, alloc_bytes, frees, freed_bytes, sent, ages)| {
+            let mut deaths = [0; AGE_BUCKETS];
+            deaths.iter_mut().zip(ages).for_each(|(bucket, count)| *bucket = count);
+            let check = 0;
+            (
+                StackId(id),
+                StackEntry { check, allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths },
+            )
         });
     let blocks = blocks.into_iter().map(|Live(process, address, size, stack, born)| {
         (BlockKey::new(ProcessId(process), address), Block { size, stack, born })
@@ -326,5 +473,50 @@ fn snapshot(
         let counter = counter.ok_or_else(|| format!("unknown counter {key}"))?;
         counters[*counter as usize] = *count;
     }
-    Ok(Snapshot { at, stacks: stacks.collect(), blocks: blocks.collect(), counters })
+    Ok(Snapshot { at, stacks: stacks.collect(), blocks: blocks.collect(), samples, counters })
+}
+
+impl From<&Sample> for Sampled {
+    fn from(sample: &Sample) -> Self {
+        let Sample { process, heap, stack, weight, size, born, born_major, .. } = *sample;
+        let Sample { minor_survived, major_survived, state, instance_type, constructor, .. } = *sample;
+        let constructor = constructor.0;
+        Self {
+            process,
+            heap,
+            stack,
+            weight,
+            size,
+            born,
+            born_major,
+            minor_survived,
+            major_survived,
+            state,
+            instance_type,
+            constructor,
+        }
+    }
+}
+
+impl From<Sampled> for Sample {
+    fn from(sampled: Sampled) -> Self {
+        let Sampled { process, heap, stack, weight, size, born, born_major, .. } = sampled;
+        let Sampled { minor_survived, major_survived, state, instance_type, constructor, .. } = sampled;
+        let constructor = FunctionKey(constructor);
+        Self {
+            process,
+            heap,
+            stack,
+            weight,
+            size,
+            born,
+            born_major,
+            minor_survived,
+            major_survived,
+            state,
+            instance_type,
+            constructor,
+            ..Self::default()
+        }
+    }
 }

@@ -82,7 +82,7 @@ impl Source for Recording {
 
     fn snapshot(&mut self) -> io::Result<Snapshot> {
         if let Some(Read::Snapshot(snapshot)) = self.reads.next_if(|read| matches!(read, Read::Snapshot(_))) {
-            self.last = snapshot;
+            self.last = *snapshot;
         }
         Ok(self.last.clone())
     }

@@ -5,13 +5,14 @@ use leaktrace_common::{
     hook::Shape,
     live::{Block, BlockKey},
     process::ProcessId,
-    stack::{StackEntry, StackId, StopReason},
+    stack::{AGE_BUCKETS, StackEntry, StackId, StopReason},
+    v8::{FunctionKey, Sample, SampleState, Sighting},
 };
 
 use super::*;
 use crate::event::{
-    Backing, Binary, BinaryId, Event, FileOffset, Hooked, Mapping, Mappings, ProcessEvent, Progress, Region,
-    Snapshot, Source, Stack, Traced,
+    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, Mapping, Mappings,
+    ProcessEvent, Progress, Region, Snapshot, Source, Stack, Traced,
 };
 
 const ONE: ProcessId = ProcessId(1);
@@ -27,8 +28,9 @@ fn one_of_each() -> Vec<Event> {
             at: 1,
         }),
         Event::Binary(Binary { id: BinaryId(3), path: "/lib/x.so".into() }),
-        Event::Hooked(Hooked { number: 2, function: "malloc".into() }),
+        Event::Hooked(Hooked { number: 2, function: "malloc".into(), javascript: false }),
         Event::Mappings(Mappings {
+            whole: true,
             process: ONE,
             list: [Backing::Binary(BinaryId(3)), Backing::Anonymous, Backing::Vdso].map(mapping).to_vec(),
         }),
@@ -38,7 +40,7 @@ fn one_of_each() -> Vec<Event> {
             tgid: 9,
             hook: 2,
             stop: StopReason::NoFramePointer,
-            addresses: vec![u64::MAX, 1],
+            words: vec![u64::MAX, 1],
         }),
         Event::Region(Region {
             process: ONE,
@@ -57,16 +59,60 @@ fn one_of_each() -> Vec<Event> {
         Event::Process(ProcessEvent::Fork { parent_tgid: 9, parent: ONE, tgid: 10, process: None, at: 4 }),
         Event::Process(ProcessEvent::Exit { tgid: 9, process: ONE, at: 4 }),
         Event::Undecodable,
+        Event::Engine(Engine {
+            process: ONE,
+            version: "11.3.244.8".into(),
+            interval: 1 << 19,
+            unseen: vec!["types".into()],
+            followed: false,
+        }),
+        Event::HeapEnded { process: ProcessId(1), heap: 0x1234 },
+        Event::Function(Function {
+            process: ONE,
+            key: FunctionKey::new(3, 4),
+            seen: Sighting { function: 1, shared: 2, bytecode: 3 },
+        }),
+        Event::Collection(Collection {
+            process: ONE,
+            heap: 1,
+            tid: 2,
+            collector: 1,
+            reason: 3,
+            began: 4,
+            ended: 5,
+            before: Some(6),
+            after: None,
+            looked_at: 7,
+            died: 8,
+            looking_ns: 9,
+        }),
     ]
 }
 
 fn snapshot(at: u64) -> Snapshot {
     let mut counters = [0; COUNTERS];
     counters[Counter::FreeUnknown as usize] = 7;
-    let entry =
-        StackEntry { check: 0, allocs: 1, alloc_bytes: 2, frees: 3, freed_bytes: 4, process: 1, sent: 1 };
+    let mut deaths = [0; AGE_BUCKETS];
+    deaths[3] = 9;
+    let (allocs, alloc_bytes, frees, freed_bytes) = (1, 2, 3, 4);
+    let entry = StackEntry { check: 0, allocs, alloc_bytes, frees, freed_bytes, process: 1, sent: 1, deaths };
+    let sample = Sample {
+        heap: 1,
+        stack: 2,
+        weight: 3,
+        born: 4,
+        constructor: FunctionKey(5),
+        size: 6,
+        process: 1,
+        state: SampleState::Old as u32,
+        born_major: 7,
+        minor_survived: 8,
+        major_survived: 9,
+        instance_type: 10,
+        ..Sample::default()
+    };
     let block = (BlockKey::new(ONE, 0x1000), Block { size: 5, stack: 6, born: 7 });
-    Snapshot { at, stacks: vec![(StackId(1), entry)], blocks: vec![block], counters }
+    Snapshot { at, stacks: vec![(StackId(1), entry)], blocks: vec![block], samples: vec![sample], counters }
 }
 
 fn recorded() -> String {

@@ -24,6 +24,11 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// A pause of a program: to a tenth of a millisecond.
+pub(super) fn pause(ns: u64) -> String {
+    format!("{:.1} ms", ns as f64 / 1e6)
+}
+
 /// The two largest units at most.
 pub(super) fn duration(ns: u64) -> String {
     let (ms, s) = (ns / 1_000_000, ns / 1_000_000_000);

@@ -1,14 +1,22 @@
 //! From the books and the names to a [`Report`].
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashSet},
+};
 
 use leaktrace_common::counter::{Counter, Kind as CounterKind};
 
-use super::{Counters, Coverage, Frame, Process, Report, Stack, Totals, VERSION, sizes};
+use super::{
+    Counters, Coverage, Estimate, Frame, Growing, JavaScript, Process, Report, Stack, Totals, VERSION,
+    Verdict, javascript, owner, sizes,
+};
 use crate::{
     attribute::{self, Place},
+    judge::Judges,
     ledger::{Heard, Kind, Ledger, Live, Site},
     symbolize::{Name, Named, Names},
+    verdict::{HeapMoment, size_class, stack_name},
 };
 
 /// What is shown.
@@ -35,7 +43,7 @@ impl Report {
             stack.rank = at + 1;
         }
         let mut totals = Totals::default();
-        for stack in &stacks {
+        for stack in stacks.iter().filter(|stack| stack.error_bytes.is_none()) {
             totals.add(stack.totals);
         }
         Self {
@@ -44,16 +52,68 @@ impl Report {
             leaktrace: env!("CARGO_PKG_VERSION"),
             traced_ns: ledger.traced_ns(),
             older_than_ns: options.older_than_ns,
-            processes: ledger.processes().map(process).collect(),
+            watch: None,
+            processes: ledger.processes().map(|process| described(ledger, names, &sites, process)).collect(),
             coverage: coverage(ledger, names, &sites, &stacks),
+            verdicts: Vec::new(),
+            judged: false,
+            growing: Vec::new(),
+            proofs: Vec::new(),
+            diff: None,
             totals,
             stacks,
         }
     }
+
+    /// The same with what was judged by then.
+    #[must_use]
+    pub fn with_verdicts(mut self, judges: &Judges, ledger: &Ledger) -> Self {
+        self.verdicts = Verdict::all(judges, ledger);
+        // What was several and turned out to be one stack is listed once.
+        let listed: HashSet<&str> = self.stacks.iter().map(|stack| stack.stack.as_str()).collect();
+        for verdict in &mut self.verdicts {
+            verdict.members.retain(|member| listed.contains(member.as_str()));
+        }
+        self.judged = judges.has_judged();
+        let pid_of =
+            |id| ledger.processes().find(|process| process.id == id).map_or(0, |process| process.pid);
+        let growing = judges.growing();
+        self.growing = growing
+            .map(|(process, growth)| Growing {
+                pid: pid_of(process),
+                process: process.0,
+                growth: growth.clone(),
+            })
+            .collect();
+        self
+    }
+
+    /// What is live now, by stack and by type or size class.
+    #[must_use]
+    pub fn moment(ledger: &Ledger, names: &Names) -> HeapMoment {
+        let mut moment = HeapMoment::new(ledger.at());
+        for site in ledger.sites() {
+            if site.kind == Kind::JavaScript {
+                for sample in &site.samples {
+                    // As many objects as the sample stands for.
+                    let blocks = (sample.weight / u64::from(sample.size).max(1)).max(1);
+                    let live = Live { blocks, bytes: sample.weight };
+                    moment.add(site.stack, names.type_of(site.process.id, sample), live);
+                }
+            } else {
+                for block in &site.blocks {
+                    let class = size_class(block.size);
+                    let what = if site.kind == Kind::Mapping { format!("mapping of {class}") } else { class };
+                    moment.add(site.stack, &what, Live { blocks: 1, bytes: block.size });
+                }
+            }
+        }
+        moment
+    }
 }
 
 impl Totals {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         let Self { live_bytes, live_blocks, allocs, alloc_bytes, frees, freed_bytes } = other;
         self.live_bytes += live_bytes;
         self.live_blocks += live_blocks;
@@ -64,13 +124,19 @@ impl Totals {
     }
 }
 
-fn process(process: &crate::ledger::Process) -> Process {
+fn described(
+    ledger: &Ledger,
+    names: &Names,
+    sites: &[Site<'_>],
+    process: &crate::ledger::Process,
+) -> Process {
     Process {
         process: process.id.0,
         pid: process.pid,
         comm: process.comm.clone(),
         command: process.command.clone(),
         state: process.state.describe(),
+        javascript: ledger.engine(process.id).map(|engine| JavaScript::of(ledger, names, sites, engine)),
     }
 }
 
@@ -81,6 +147,8 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>) -> S
     let mut blocks = site.blocks.clone();
     blocks.retain(|block| age(block.born) >= options.older_than_ns);
     blocks.sort_unstable_by_key(|block| block.born);
+    let is_javascript = site.kind == Kind::JavaScript;
+    let samples = || site.samples.iter().copied().filter(|sample| age(sample.born) >= options.older_than_ns);
     let live: Live = blocks.iter().copied().collect();
     let totals = Totals {
         live_bytes: live.bytes,
@@ -90,24 +158,36 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>) -> S
         frees: site.totals.frees,
         freed_bytes: site.totals.freed_bytes,
     };
+    let frames: Vec<Frame> = site.taken.map_or_else(Vec::new, |taken| {
+        taken.frames.iter().flat_map(|frame| frames(ledger, names, *frame)).collect()
+    });
+    let has_engine = ledger.engine(site.process.id).is_some();
     Stack {
         rank: 0,
+        stack: stack_name(site.stack),
         pid: site.process.pid,
         process: site.process.id.0,
         kind: match site.kind {
             Kind::Heap => "heap",
             Kind::Mapping => "mapping",
+            Kind::JavaScript => "javascript",
         },
         function: site.taken.and_then(|taken| ledger.hook(taken.hook)).map(str::to_owned),
         totals,
         oldest_age_ns: blocks.first().map(|block| age(block.born)),
         median_age_ns: blocks.get(blocks.len() / 2).map(|block| age(block.born)),
-        sizes: sizes::ranges(blocks.iter().map(|block| block.size)),
+        sizes: if is_javascript {
+            sizes::ranges(samples().map(|sample| u64::from(sample.size)))
+        } else {
+            sizes::ranges(blocks.iter().map(|block| block.size))
+        },
+        error_bytes: is_javascript.then(|| Estimate::of(samples()).error_bytes),
+        types: javascript::types(names, site.process.id, samples()),
+        generations: javascript::generations(samples()),
         complete: site.taken.is_some_and(|taken| taken.stop.is_complete()),
         stopped: site.taken.map_or("stack unknown", |taken| taken.stop.describe()),
-        frames: site.taken.map_or_else(Vec::new, |taken| {
-            taken.frames.iter().flat_map(|frame| frames(ledger, names, *frame)).collect()
-        }),
+        owner: (has_engine && !is_javascript).then(|| owner::of(&frames)).flatten(),
+        frames,
     }
 }
 
@@ -115,7 +195,7 @@ fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame>
     let (module, offset) = match frame.place {
         Place::Binary { binary, offset } => (ledger.binary(binary).map(str::to_owned), Some(offset)),
         Place::Vdso { offset } => (Some("[vdso]".to_owned()), Some(offset)),
-        Place::Jit { .. } | Place::Unknown(_) => (None, None),
+        Place::JavaScript { .. } | Place::Jit { .. } | Place::Unknown(_) => (None, None),
     };
     let bare = Frame {
         address: format!("{:#x}", frame.address),
@@ -126,6 +206,7 @@ fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame>
         line: None,
         column: None,
         inlined: false,
+        line_of_function: false,
         unknown: None,
     };
     match (frame.place, names.get(frame.place)) {
@@ -136,13 +217,14 @@ fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame>
 }
 
 fn named(bare: &Frame, name: &Name) -> Frame {
-    let Name { function, file, line, column, inlined } = name;
+    let Name { function, file, line, column, inlined, line_of_function } = name;
     Frame {
         function: Some(function.clone()),
         file: file.clone(),
         line: *line,
         column: *column,
         inlined: *inlined,
+        line_of_function: *line_of_function,
         ..bare.clone()
     }
 }
@@ -185,6 +267,7 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
         exec_dropped_blocks: dropped_by_exec.blocks,
         exec_dropped_bytes: dropped_by_exec.bytes,
         unmapped_unknown_bytes: unmapped_unknown,
+        javascript_unread: names.unread().clone(),
         discrepancies: ledger.discrepancies().count() as u64,
     }
 }

@@ -43,6 +43,12 @@ fn line(process: Option<&Process>, stack: &Stack) -> String {
 fn label(frame: &Frame) -> String {
     let module = || frame.module.as_deref().map(file_name);
     match (&frame.function, module(), &frame.offset) {
+        // Anonymous functions and methods of one name are many: the place tells them apart.
+        (Some(function), None, _) if frame.file.is_some() => match (&frame.file, frame.line) {
+            (Some(file), Some(line)) => format!("{function} {file}:{line}"),
+            (Some(file), None) => format!("{function} {file}"),
+            (None, _) => function.clone(),
+        },
         (Some(function), _, _) => function.clone(),
         (None, Some(module), Some(offset)) => format!("[{module}+{offset}]"),
         _ => format!("[{}]", frame.address),

@@ -5,19 +5,40 @@
 
 mod amount;
 mod build;
+pub mod census;
 mod folded;
+mod group;
+mod javascript;
 mod json;
+mod owner;
+mod proof;
 mod sizes;
 mod text;
+mod verdict;
+mod visible;
+mod watch;
+mod words;
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde::Serialize;
 
+use crate::verdict::HeapDiff;
+
 pub use build::Options;
 pub use folded::Folded;
+pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};
 pub use json::Json;
+pub use owner::owner;
+pub use proof::Proof;
 pub use text::{Colour, Text};
+pub use verdict::{FailOn, Growing, Verdict, VerdictFrame};
+pub use visible::visible;
+pub use watch::Watch;
+pub use words::words;
 
 /// Of the JSON schema.
 pub const VERSION: u32 = 1;
@@ -36,7 +57,20 @@ pub struct Report {
     pub traced_ns: u64,
     /// Blocks younger than this are left out of everything live; 0 unless asked for.
     pub older_than_ns: u64,
+    /// With `--watch`: why it was traced.
+    pub watch: Option<Watch>,
     pub processes: Vec<Process>,
+    /// Leaks first, each by its rate; empty until the first epoch is over.
+    pub verdicts: Vec<Verdict>,
+    /// Whether an epoch is over.
+    pub judged: bool,
+    /// Heaps that memwatch's rule warns of.
+    pub growing: Vec<Growing>,
+    /// What the search of each process's memory did; empty without `--prove`.
+    pub proofs: Vec<Proof>,
+    /// What changed between the last two marks (SIGUSR1, Enter); of one mark since it, and without any since tracing began.
+    /// None of a report that tells only what is live.
+    pub diff: Option<HeapDiff>,
     pub totals: Totals,
     /// By live bytes, most first.
     pub stacks: Vec<Stack>,
@@ -51,9 +85,11 @@ pub struct Process {
     pub comm: String,
     pub command: String,
     pub state: &'static str,
+    /// None where no JavaScript engine was found.
+    pub javascript: Option<JavaScript>,
 }
 
-/// Sums over [`Report::stacks`].
+/// Sums over those of [`Report::stacks`] that are not JavaScript's: estimates are not added to exact numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub live_bytes: u64,
@@ -68,10 +104,14 @@ pub struct Totals {
 pub struct Stack {
     /// From 1.
     pub rank: usize,
+    /// Its id, by which verdicts and differences name it; `0x0000000000000000` is every block without a stack.
+    pub stack: String,
     pub pid: u32,
     pub process: u32,
-    /// `heap` or `mapping`.
+    /// `heap`, `mapping`, or `javascript`: its bytes are estimates, and a block is a sample.
     pub kind: &'static str,
+    /// Whose memory it is, where that is not the program's: a part of V8.
+    pub owner: Option<&'static str>,
     /// The allocator's function; none where the stack is unknown.
     pub function: Option<String>,
     #[serde(flatten)]
@@ -82,6 +122,11 @@ pub struct Stack {
     pub median_age_ns: Option<u64>,
     /// Of live blocks; empty ranges are left out.
     pub sizes: Vec<SizeRange>,
+    /// JavaScript's: within how many bytes the true number of live ones is, with 95 % confidence; else none.
+    pub error_bytes: Option<u64>,
+    /// JavaScript's: what is live by type, most bytes first, and by collections outlived.
+    pub types: Vec<Type>,
+    pub generations: Vec<Generation>,
     /// Whether the frames reach the outermost one.
     pub complete: bool,
     /// Why there is no further frame.
@@ -110,8 +155,10 @@ pub struct Frame {
     pub offset: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
-    pub column: Option<u16>,
+    pub column: Option<u32>,
     pub inlined: bool,
+    /// `line` and `column` are where the function begins: the place within it is not known.
+    pub line_of_function: bool,
     /// Why `function` is not known.
     pub unknown: Option<&'static str>,
 }
@@ -141,6 +188,8 @@ pub struct Coverage {
     pub exec_dropped_bytes: u64,
     /// Unmapped, and never seen mapped.
     pub unmapped_unknown_bytes: u64,
+    /// JavaScript functions, scripts and lines that could not be read, by cause.
+    pub javascript_unread: BTreeMap<String, u64>,
     /// Stacks whose counters and live blocks differ; expected while their process allocates.
     pub discrepancies: u64,
 }

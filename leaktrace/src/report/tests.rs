@@ -1,5 +1,7 @@
 //! One small world, rendered in every way.
 
+mod judged;
+
 use leaktrace_common::{
     counter::Counter,
     hook::Shape,
@@ -15,6 +17,7 @@ use crate::{
         Backing, Binary, Event, FileOffset, Hooked, Mapping, Mappings, Region, Snapshot, Stack as StackEvent,
         Traced,
     },
+    heap_reader::{Growth, SizeClass},
     ledger::Ledger,
     symbolize::{Name, Named, Names, NoName},
 };
@@ -27,13 +30,15 @@ const QUIET: StackId = StackId(3);
 const MAPS: StackId = StackId(4);
 
 fn taken(id: StackId, hook: u16, stop: StopReason, addresses: &[u64]) -> Event {
-    let addresses = addresses.to_vec();
-    Event::Stack(StackEvent { id, process: PROCESS, tgid: 1234, hook, stop, addresses })
+    let words = addresses.to_vec();
+    Event::Stack(StackEvent { id, process: PROCESS, tgid: 1234, hook, stop, words })
 }
 
 fn events() -> Vec<Event> {
     let mapping = |start, backing| Mapping { start, end: start + 0x1000, offset: FileOffset(0), backing };
-    let hooked = |number, function: &str| Event::Hooked(Hooked { number, function: function.into() });
+    let hooked = |number, function: &str| {
+        Event::Hooked(Hooked { number, function: function.into(), javascript: false })
+    };
     vec![
         Event::Traced(Traced {
             process: PROCESS,
@@ -47,6 +52,7 @@ fn events() -> Vec<Event> {
         Event::Binary(Binary { id: BinaryId(1), path: "/usr/bin/server".into() }),
         Event::Binary(Binary { id: BinaryId(2), path: "/usr/lib/libstripped.so.1".into() }),
         Event::Mappings(Mappings {
+            whole: false,
             process: PROCESS,
             list: vec![
                 mapping(0x1000, Backing::Binary(BinaryId(1))),
@@ -116,6 +122,7 @@ fn name(function: &str, code: Option<(&str, u32)>, inlined: bool) -> Name {
         line: code.map(|(_, line)| line),
         column: None,
         inlined,
+        line_of_function: false,
     }
 }
 
@@ -199,13 +206,32 @@ fn json_has_every_stack() {
     insta::assert_snapshot!(written(&Json, &report(Options::default(), 0)));
 }
 
-#[test]
-fn json_keeps_to_its_published_schema() {
+fn validator() -> jsonschema::Validator {
     let schema = include_str!("../../schema/report-v1.json");
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+#[test]
+fn a_report_of_a_watched_process_says_when_and_why_it_was_attached() {
+    let mut watched = report(Options::default(), 0);
+    watched.watch = Some(watch());
+    let line = "attached after 20 looks from outside: chunks of 64 B grew by 1.2 MiB (20,000 chunks) in 3 min 30 s, by the last 8 looks\n";
+    assert!(written(&PLAIN, &watched).contains(line), "{}", written(&PLAIN, &watched));
+}
+
+fn watch() -> Watch {
+    let class = Some(SizeClass { from: 64, to: 64 });
+    Watch::new(20, Growth { class, looks: 8, over_ns: 210 * S, bytes: 1_280_000, chunks: 20_000 })
+}
+
+#[test]
+fn json_keeps_to_its_published_schema() {
+    let validator = validator();
     let older = Options { older_than_ns: 100 * S };
-    for report in [report(Options::default(), 3), report(older, 0)] {
+    let mut watched = report(Options::default(), 0);
+    watched.watch = Some(watch());
+    for report in [report(Options::default(), 3), report(older, 0), watched] {
         let json: serde_json::Value = serde_json::from_str(&written(&Json, &report)).unwrap();
         let errors: Vec<String> =
             validator.iter_errors(&json).map(|error| format!("{}: {error}", error.instance_path())).collect();

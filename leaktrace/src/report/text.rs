@@ -1,13 +1,17 @@
 //! The report for a person at a terminal: what is live, where it was allocated, and how far to trust it.
 
+mod javascript;
+mod verdict;
+
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use leaktrace_common::counter::{Counter, Kind};
 
 use super::{
-    Coverage, Exporter, Frame, Report, SizeRange, Stack,
+    Coverage, Exporter, Frame, Report, SizeRange,
     amount::{bytes, count, counted, duration},
+    group::{Group, groups},
 };
 
 /// Whether the output may hold ANSI sequences; the caller knows the terminal.
@@ -42,17 +46,20 @@ impl Exporter for Text {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let styles = self.styles();
         header(report, self.width, &styles, out)?;
-        let live: Vec<&Stack> = report.stacks.iter().filter(|stack| stack.totals.live_blocks > 0).collect();
+        verdict::verdicts(report, &styles, out)?;
+        let live = report.stacks.iter().filter(|stack| stack.totals.live_blocks > 0);
+        let live: Vec<Group<'_>> =
+            if self.verbose { live.map(Group::of_one).collect() } else { groups(live) };
         let (shown, folded) = live.split_at(self.top.min(live.len()));
-        for stack in shown {
+        for (at, group) in shown.iter().enumerate() {
             writeln!(out)?;
-            self.stack(report, stack, &styles, out)?;
+            self.group(report, at + 1, group, &styles, out)?;
         }
         if live.is_empty() {
             writeln!(out, "\nnothing that was allocated is live")?;
         }
         if !folded.is_empty() {
-            let rest = folded.iter().map(|stack| stack.totals.live_bytes).sum();
+            let rest = folded.iter().map(|group| group.stack.totals.live_bytes).sum();
             writeln!(out, "\nand {}: {}", counted(folded.len() as u64, "more stack"), bytes(rest))?;
         }
         writeln!(out)?;
@@ -75,6 +82,12 @@ fn header(report: &Report, width: usize, styles: &Styles, out: &mut dyn Write) -
                 writeln!(out, "  {faint}{command}{faint:#}")?;
             }
         }
+    }
+    for one in report.processes.iter().filter_map(|process| process.javascript.as_ref()) {
+        javascript::process(one, styles, out)?;
+    }
+    if let Some(watch) = &report.watch {
+        writeln!(out, "attached {watch}")?;
     }
     let totals = report.totals;
     let age = match report.older_than_ns {
@@ -109,29 +122,52 @@ impl Text {
         }
     }
 
-    fn stack(&self, report: &Report, stack: &Stack, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
-        let Styles { amount, warning, .. } = styles;
+    fn group(
+        &self,
+        report: &Report,
+        rank: usize,
+        group: &Group<'_>,
+        styles: &Styles,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Styles { amount, faint, warning } = styles;
+        let Group { stack, frames, left_out, stacks } = group;
         let totals = stack.totals;
-        write!(
-            out,
-            "#{}  {amount}{}{amount:#} in {}  {}",
-            stack.rank,
-            bytes(totals.live_bytes),
-            counted(totals.live_blocks, "block"),
-            flow(&totals),
-        )?;
+        if stack.error_bytes.is_some() {
+            write!(out, "#{rank}  {amount}{}{amount:#}", javascript::stack(stack))?;
+        } else {
+            write!(
+                out,
+                "#{rank}  {amount}{}{amount:#} in {}  {}",
+                bytes(totals.live_bytes),
+                counted(totals.live_blocks, "block"),
+                flow(&totals),
+            )?;
+        }
         if let (Some(oldest), Some(median)) = (stack.oldest_age_ns, stack.median_age_ns) {
             write!(out, "  oldest {}, median {}", duration(oldest), duration(median))?;
         }
         if let Some(function) = &stack.function {
             write!(out, "  via {}", printable(function))?;
         }
+        if let Some(owner) = stack.owner {
+            write!(out, "  {owner}")?;
+        }
         if report.processes.len() > 1 {
             write!(out, "  in pid {}", stack.pid)?;
         }
         writeln!(out)?;
-        for frame in &stack.frames {
+        for frame in frames {
             self.frame(frame, styles, out)?;
+        }
+        if *left_out > 0 {
+            let of = if *stacks > 1 {
+                format!("; {stacks} stacks that differ in these only")
+            } else {
+                String::new()
+            };
+            let left_out = counted(*left_out as u64, "frame");
+            writeln!(out, "{INDENT}{faint}({left_out} of V8 and node not shown{of}){faint:#}")?;
         }
         if stack.frames.is_empty() {
             writeln!(out, "{INDENT}{warning}... {}{warning:#}", stack.stopped)?;
@@ -155,7 +191,12 @@ impl Text {
             (None, _, Some(module)) if frame.function.is_some() => format!("({module})"),
             _ => frame.unknown.unwrap_or_default().to_owned(),
         };
-        let mark = if frame.inlined { "  (inlined)" } else { "" };
+        let mark = match (frame.inlined, frame.line_of_function) {
+            (true, false) => "  (inlined)",
+            (false, true) => "  (the function's first line)",
+            (true, true) => "  (inlined; the function's first line)",
+            (false, false) => "",
+        };
         // The name is worth more than the folder that its file is in.
         let room = self.width.saturating_sub(INDENT.len() + mark.len());
         let function = keep_start(&printable(&function), room);
@@ -204,6 +245,13 @@ impl Text {
                 "  {} live on stacks that are not complete, {} of it with no stack at all",
                 bytes(early),
                 bytes(unknown)
+            )?;
+        }
+        for (reason, number) in &coverage.javascript_unread {
+            writeln!(
+                out,
+                "  {warning}{} of JavaScript not read: {reason}{warning:#}",
+                counted(*number, "look")
             )?;
         }
         if coverage.exec_dropped_blocks > 0 {

@@ -1,15 +1,17 @@
 //! The demo's programs: a node service where node is installed, else a native one inside this very binary.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use super::launch::find_program;
+use crate::binary::loader;
 
 const NODE_SERVICE: &str = include_str!("../../demo/leak.js");
 
@@ -25,15 +27,13 @@ pub struct Demo {
 impl Demo {
     /// Starts it and waits until it serves. `node`: yes, no, or where it is installed.
     pub fn start(node: Option<bool>) -> io::Result<Self> {
-        let (mut command, folder) = if node.unwrap_or_else(|| find_program("node").is_some()) {
+        let (mut command, folder) = if node.unwrap_or_else(|| loader::in_path(OsStr::new("node")).is_some()) {
             let folder = env::temp_dir().join(format!("leaktrace-demo-{}", process::id()));
             fs::create_dir(&folder)?;
             let script = folder.join("leak.js");
             fs::write(&script, NODE_SERVICE)?;
             let mut node = Command::new("node");
-            // With these it writes the names of JavaScript functions to a perf map, and a log to where it runs.
-            node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(script);
-            node.current_dir(&folder);
+            node.arg(script);
             (node, Some(folder))
         } else {
             let mut native = Command::new(env::current_exe()?);
@@ -64,7 +64,6 @@ impl Drop for Demo {
         let _ = self.program.wait();
         if let Some(folder) = &self.folder {
             let _ = fs::remove_dir_all(folder);
-            let _ = fs::remove_file(Path::new("/tmp").join(format!("perf-{}.map", self.program.id())));
         }
     }
 }

@@ -6,9 +6,11 @@ use super::{launch::LaunchError, output::OutputError};
 use crate::{
     binary::loader::LoaderError,
     cli::exit::Exit,
+    heap_reader::Refused,
     kernel::{LoadError, attach::AttachError, features::Missing},
     process::ProcessError,
     symbolize::SymbolizeError,
+    verdict::Unreadable,
 };
 
 /// Every way a run can fail before or while it traces.
@@ -20,6 +22,8 @@ pub enum Failure {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Heap(Refused),
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
@@ -43,8 +47,25 @@ pub enum Failure {
          Trace it on a kernel from 6.14 on, or let its filter allow system call 335 (uretprobe)"
     )]
     WouldEndTarget { pid: u32 },
+    #[error("--suppress {path} cannot be read: {source}; give a file with one leak:PATTERN a line")]
+    SuppressFile { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Suppress(#[from] Unreadable),
+    #[error("--fail-on: a {0} was found, see the report")]
+    Found(&'static str),
+    #[error("--fail-on: nothing of that was found, but the program itself failed ({0})")]
+    ProgramFailed(std::process::ExitStatus),
     #[error("{doing} failed")]
     Io { doing: &'static str, source: std::io::Error },
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Process(error) => Self::Process(error),
+            other => Self::Heap(other),
+        }
+    }
 }
 
 impl Failure {
@@ -63,8 +84,12 @@ impl Failure {
             | Self::EndedBefore { .. }
             | Self::Launch(_)
             | Self::Loader(_) => Exit::NoTarget,
-            Self::Output(_) | Self::Library { .. } => Exit::Usage,
-            Self::NothingToTrace { .. } => Exit::NothingToTrace,
+            Self::Output(_) | Self::Library { .. } | Self::SuppressFile { .. } | Self::Suppress(_) => {
+                Exit::Usage
+            }
+            Self::Found(_) => Exit::Found,
+            Self::ProgramFailed(_) => Exit::ProgramFailed,
+            Self::NothingToTrace { .. } | Self::Heap(_) => Exit::NothingToTrace,
             Self::WouldEndTarget { .. } => Exit::Kernel,
             Self::Attach(_) | Self::Process(_) | Self::Symbolize(_) | Self::Io { .. } => Exit::Failure,
         }

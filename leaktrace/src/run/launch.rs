@@ -5,7 +5,6 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
     io::{self, Read as _, Write as _},
     num::NonZeroU32,
     os::fd::AsRawFd as _,
@@ -80,17 +79,6 @@ impl Waiting {
         });
         result.map_err(|source| LaunchError { program: self.program, source })
     }
-}
-
-/// The path that `exec` would take for this name.
-#[must_use]
-pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::path::Path::new(name);
-    if path.components().count() > 1 {
-        return File::open(path).ok().map(|_| path.to_owned());
-    }
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -1,34 +1,45 @@
 //! The wiring: from a plan to a report. The only async code.
 
+mod census;
 pub mod demo;
+mod engines;
 mod failure;
+mod judging;
+mod keys;
 pub mod launch;
 mod notice;
 mod output;
 mod probes;
+mod proving;
 mod session;
 mod spaces;
 mod unwinding;
+mod verifying;
 mod watch;
+mod watching;
 
 use std::{collections::HashSet, num::NonZeroU32, process::Child, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
 
+pub use census::census;
 use demo::Demo;
 pub use failure::Failure;
+use judging::Judging;
 use launch::Waiting;
 use output::{Output, to_stdout};
-use probes::{Attached, Probes};
+use probes::{Attached, Heaps, Probes};
 use session::Session;
+use watching::{Watched, until_it_grows};
 
 use crate::{
     binary::loader,
     cli::{self, Plan, Targets},
-    kernel::{self, Kernel},
+    kernel::{self, Kernel, Registers},
     process::OpenBinary,
     record::Recorder,
     report::{self, Exporter as _, Folded, Json, Report, Text},
@@ -66,11 +77,26 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
     let mut outputs = Outputs::open(&plan.output)?;
+    let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
     let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
     let (mut interrupted, mut terminated) =
         (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
+    let mut marked = caught(SignalKind::user_defined1())?;
 
+    let watch = match (plan.watch, &plan.targets) {
+        (Some(every), Targets::Pids(pids)) => {
+            let signals = [&mut interrupted, &mut terminated];
+            match until_it_grows(pids[0], every, plan.min_rate, signals).await? {
+                Watched::Grows(watch) => Some(watch),
+                Watched::Ended => return Ok(()),
+            }
+        }
+        _ => None,
+    };
+    if let Some(watch) = &watch {
+        notice::grows(watch);
+    }
     let demo = match plan.targets {
         Targets::Demo { node } => Some(
             Demo::start(node)
@@ -78,7 +104,11 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         ),
         _ => None,
     };
-    let mut session = prepare(plan, outputs.stream.take())?;
+    let (mut session, registers) = prepare(plan, outputs.stream.take())?;
+    session.watch = watch;
+    if let Some(registers) = registers {
+        judging.prove_by(registers)?;
+    }
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     session.begin()?;
     // Scripts wait for these lines: from here on nothing is missed.
@@ -94,22 +124,38 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let end = plan.duration.map(|duration| begun + duration);
     let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
     let mut names = Names::default();
+    let mut keys = keys::lines(&plan.targets);
+    judging.begin(begun);
     let traced: Result<(), Failure> = loop {
+        let search_due = judging.search_due();
         tokio::select! {
             biased;
             _ = interrupted.recv() => break Ok(()),
             _ = terminated.recv() => break Ok(()),
             () = until(end) => break Ok(()),
+            () = async { tokio::select! { _ = marked.recv() => {}, () = keys::typed(&mut keys) => {} } } => {
+                if let Err(error) = judging.mark(&mut session, &mut names) { break Err(error) }
+                notice::marked();
+            }
+            () = judging.epoch_over() => {
+                if let Err(error) = judging.end_epoch(&mut session, &mut names) { break Err(error) }
+            }
+            () = until(search_due) => {
+                if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
+            }
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
                 let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names),
+                    Some(_) => show(plan, &mut session, &mut names, &judging),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
             }
             () = sleep(session.pace()) => {
-                if let Err(error) = session.listen() { break Err(error) }
+                let heard = session.listen();
+                if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
+                    break Err(error)
+                }
                 notice::print(session.notices.drain(..), plan);
                 if !session.is_alive() {
                     break Ok(());
@@ -117,12 +163,23 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
         }
     };
-    let finished = finish(plan, session, names, &mut outputs, traced);
+    let traced = match traced {
+        Ok(()) => judging.last_search(&mut session, &names).await,
+        failed => failed,
+    };
+    let finished = finish(plan, session, names, judging, &mut outputs, traced);
+    if finished.is_ok() {
+        notice::too_short(plan, begun.elapsed());
+    }
     // By now its probes are gone, and it goes on by itself.
     if let Some(Started::Running(mut child)) = started {
         let status = child.try_wait();
         let status = status.map_err(|source| Failure::Io { doing: "waiting for the program", source })?;
         notice::left(child.id(), status);
+        // Who asks for a verdict by exit code runs tests, and wants to hear of those that failed too.
+        if let Some(status) = status.filter(|status| plan.fail_on.is_some() && !status.success()) {
+            return finished.and(Err(Failure::ProgramFailed(status)));
+        }
     }
     finished
 }
@@ -132,34 +189,39 @@ fn finish(
     plan: &Plan,
     mut session: Session,
     mut names: Names,
+    mut judging: Judging,
     outputs: &mut Outputs,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let read = session.freeze().and_then(|()| session.snapshot());
+    // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
+    let judged = judging.end(&mut session, &mut names);
+    let read = judged.and(session.freeze()).and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
-    let report = report(plan, &mut session, &mut names);
+    let report = report(plan, &mut session, &mut names, &judging);
     // Each is tried, whatever becomes of the others.
     let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
     let written = outputs.write(&report);
     notice::at_end(&session, plan);
-    traced.and(read).and(printed).and(written)
+    traced.and(read).and(printed).and(written).and_then(|()| judging.verdict(plan.fail_on))
 }
 
-fn prepare(plan: &Plan, stream: Option<Output>) -> Result<Session, Failure> {
-    let kernel = Kernel::load(kernel::Options {
+fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {
+    let mut kernel = Kernel::load(kernel::Options {
         min_size: plan.min_size,
         max_size: plan.max_size,
         max_live: plan.max_live,
         max_stacks: plan.max_stacks,
     })?;
+    let registers = plan.prove.then(|| kernel.load_registers()).transpose()?;
     let only = libraries(plan)?;
     let wanted = Wanted { mappings: plan.mmap, prefixes: plan.prefixes.clone() };
-    let probes = Probes::new(wanted, only, plan.follow, plan.probe_at_entry);
+    let heaps = Heaps { native: plan.native, javascript: plan.javascript };
+    let probes = Probes::new(wanted, only, heaps, plan.follow, plan.probe_at_entry);
     let recorder = stream
         .map(|stream| Recorder::new(stream.into_file(), kernel::clock::page_size()))
         .transpose()
         .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
-    Session::new(kernel, probes, plan.follow, recorder)
+    Ok((Session::new(kernel, probes, plan.follow, plan.js_interval, recorder)?, registers))
 }
 
 fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
@@ -171,6 +233,13 @@ fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
         Err(source) => Err(Failure::Library { path: path.display().to_string(), source }),
     };
     plan.libraries.iter().map(inode).collect::<Result<_, _>>().map(Some)
+}
+
+/// Every file with code and every probe is a descriptor until the end, for names and probes outlive processes by them: a
+/// build that is followed has thousands, and 1024 is the usual limit. Where it cannot be raised it stays as it is.
+fn open_as_many_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Pid and name of a process, and what was attached to in which of its files.
@@ -185,6 +254,7 @@ fn add_targets(
     let command = match &plan.targets {
         Targets::Command(command) => command,
         Targets::Pids(_) | Targets::Demo { .. } => {
+            open_as_many_as_allowed();
             let pids = if let Targets::Pids(pids) = &plan.targets { &pids[..] } else { demo.as_slice() };
             let add = |pid: &NonZeroU32| {
                 let attached = session.add_running(*pid)?;
@@ -195,6 +265,8 @@ fn add_targets(
     };
     let startup = loader::libraries(&command[0])?;
     let waiting = launch::launch(command)?;
+    // Not before: the program has the limit that it would have without leaktrace.
+    open_as_many_as_allowed();
     let files = std::iter::once(&startup.program).chain(&startup.libraries);
     let files = files.filter_map(|path| OpenBinary::at(path).ok());
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
@@ -203,22 +275,25 @@ fn add_targets(
     Ok((Some(Started::Waiting(waiting)), vec![prepared]))
 }
 
-fn report(plan: &Plan, session: &mut Session, names: &mut Names) -> Report {
+fn report(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judging) -> Report {
     session.offer_perf_maps();
     let places = session.ledger.places(|_| true);
+    session.name_javascript(&places, names);
     if let Err(error) = session.symbols.resolve(&places, names) {
         // What was gathered is worth more than its names.
         notice::no_names(&error);
     }
     let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
-    Report::new(&session.ledger, names, report::Options { older_than_ns })
+    let mut report = Report::new(&session.ledger, names, report::Options { older_than_ns });
+    report.watch = session.watch;
+    judging.complete(report, session, names)
 }
 
-fn show(plan: &Plan, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
+fn show(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judging) -> Result<(), Failure> {
     if plan.output.quiet {
         return Ok(());
     }
-    let report = report(plan, session, names);
+    let report = report(plan, session, names, judging);
     print(plan, &report)?;
     to_stdout(|out| writeln!(out)).map_err(|source| Failure::Io { doing: "printing the report", source })
 }

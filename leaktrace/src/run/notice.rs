@@ -6,36 +6,52 @@ use super::{
     probes::Attached,
     session::{Notice, Session},
 };
-use crate::{cli::Plan, symbolize::SymbolizeError};
+use crate::{
+    cli::{FailOn, Plan},
+    report::Watch,
+    symbolize::SymbolizeError,
+};
 
 /// What was attached to, in one line. Scripts may wait for it: it starts with `attached`.
 pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)], plan: &Plan) {
     let list: Vec<String> = files
         .iter()
-        .map(|(file, attached)| {
-            format!("{file} ({} functions, {} probes)", attached.functions, attached.probes)
+        .map(|(file, attached)| match (attached.functions, attached.engine_probes) {
+            (0, engine) => format!("V8 in {file} ({engine} probes)"),
+            (functions, 0) => format!("{file} ({functions} functions, {} probes)", attached.probes),
+            (functions, engine) => {
+                format!(
+                    "{file} ({functions} functions, {} probes) and V8 in it ({engine} probes)",
+                    attached.probes
+                )
+            }
         })
         .collect();
     let list = if list.is_empty() { "probes that are already there".to_owned() } else { list.join(", ") };
     let until = if plan.duration.is_some() { "" } else { "; Ctrl-C stops and reports" };
-    eprintln!("attached to {comm} (pid {pid}): {list}{until}");
+    crate::say!("attached to {comm} (pid {pid}): {list}{until}");
     let slow: usize = files.iter().map(|(_, attached)| attached.slow).sum();
     if slow > 0 && plan.output.verbose {
-        eprintln!(
+        crate::say!(
             "  {slow} probes sit on instructions that the kernel single-steps (in a virtual machine 15 µs a call)"
         );
     }
     let incomplete: usize = files.iter().map(|(_, attached)| attached.incomplete).sum();
     if incomplete > 0 {
-        eprintln!(
+        crate::say!(
             "  warning: {incomplete} functions have ways out that are not probed: some of their blocks are missed"
         );
     }
     if plan.follow {
-        eprintln!(
+        crate::say!(
             "  --follow: every process that maps these files pays about 1 µs an allocator call while this runs"
         );
     }
+}
+
+/// The heap that was watched grows.
+pub(super) fn grows(watch: &Watch) {
+    crate::say!("attaching probes {watch}");
 }
 
 /// What happened while tracing.
@@ -43,16 +59,36 @@ pub(super) fn print(notices: impl Iterator<Item = Notice>, plan: &Plan) {
     for notice in notices {
         match notice {
             Notice::AttachedLate { pid, file, functions } => {
-                eprintln!("attached to {file} too ({functions} functions), which pid {pid} has just mapped");
+                crate::say!(
+                    "attached to {file} too ({functions} functions), which pid {pid} has just mapped"
+                );
             }
             Notice::NotFollowed { parent, child } if plan.output.verbose => {
-                eprintln!("pid {parent} forked {child}, which is not traced");
+                crate::say!("pid {parent} forked {child}, which is not traced");
             }
-            Notice::NoTables(why) => eprintln!("  warning: stacks may end early: {why}"),
-            Notice::Unseen(why) => eprintln!("  warning: memory may go unseen: {why}"),
-            Notice::Exec { pid, comm } if plan.output.verbose => eprintln!("pid {pid} runs {comm} now"),
+            Notice::NoTables(why) => crate::say!("  warning: stacks may end early: {why}"),
+            Notice::Unseen(why) => crate::say!("  warning: memory may go unseen: {why}"),
+            Notice::Exec { pid, comm } if plan.output.verbose => crate::say!("pid {pid} runs {comm} now"),
             Notice::NotFollowed { .. } | Notice::Exec { .. } => {}
         }
+    }
+}
+
+/// A mark was set (SIGUSR1, Enter). Scripts may wait for it as for `attached`.
+pub(super) fn marked() {
+    crate::say!("marked: reports say what has changed since, or between this and the next mark");
+}
+
+/// `--fail-on leak` cannot have found one.
+pub(super) fn too_short(plan: &Plan, traced: std::time::Duration) {
+    let needed = plan.epoch * crate::verdict::LEAK_EPOCHS;
+    if plan.fail_on == Some(FailOn::Leak) && traced < needed {
+        let (epoch, needed) = (humantime::format_duration(plan.epoch), humantime::format_duration(needed));
+        crate::say!(
+            "--fail-on leak: no leak is called before {needed} at --epoch {epoch}, and this took {:.0} s; \
+             a shorter --epoch answers sooner, --fail-on suspect needs some epochs only",
+            traced.as_secs_f64()
+        );
     }
 }
 
@@ -60,20 +96,20 @@ pub(super) fn print(notices: impl Iterator<Item = Notice>, plan: &Plan) {
 pub(super) fn at_end(session: &Session, plan: &Plan) {
     if session.not_followed > 0 && !plan.output.verbose {
         let children = session.not_followed;
-        eprintln!("{children} forked children were not traced; trace them too with --follow");
+        crate::say!("{children} forked children were not traced; trace them too with --follow");
     }
 }
 
 /// The report comes without names.
 pub(super) fn no_names(error: &SymbolizeError) {
-    eprintln!("warning: functions have no names in this report: {error}");
+    crate::say!("warning: functions have no names in this report: {error}");
 }
 
 /// The program that leaktrace started, after the report.
 pub(super) fn left(pid: u32, status: Option<ExitStatus>) {
     match status {
-        Some(status) if !status.success() => eprintln!("the program ended with {status}"),
+        Some(status) if !status.success() => crate::say!("the program ended with {status}"),
         Some(_) => {}
-        None => eprintln!("the program (pid {pid}) goes on, no longer traced"),
+        None => crate::say!("the program (pid {pid}) goes on, no longer traced"),
     }
 }

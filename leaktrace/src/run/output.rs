@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Seek as _, Write},
     path::{Path, PathBuf},
 };
 
@@ -37,8 +37,9 @@ impl Output {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), OutputError> {
         let failed = |source| OutputError { path: self.path.clone(), source };
-        // A pipe or /dev/stdout cannot be cut, and needs not.
+        // A pipe or /dev/stdout cannot be cut or wound back, and needs not.
         let _ = self.file.set_len(0);
+        let _ = self.file.rewind();
         let mut buffered = io::BufWriter::new(&self.file);
         write(&mut buffered).and_then(|()| buffered.flush()).map_err(failed)
     }
@@ -75,6 +76,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "an older and longer report");
         output.write(|out| out.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_second_report_takes_the_first_one_s_place_from_its_first_byte_on() {
+        let path = std::env::temp_dir().join(format!("leaktrace-output-twice-{}", std::process::id()));
+        let mut output = Output::open(&path).unwrap();
+        output.write(|out| out.write_all(b"the first")).unwrap();
+        output.write(|out| out.write_all(b"second")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
         std::fs::remove_file(path).unwrap();
     }
 }

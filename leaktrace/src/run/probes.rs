@@ -2,26 +2,44 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, Read as _, Seek as _},
     num::NonZeroU32,
 };
 
-use super::Failure;
+use leaktrace_common::{hook::Cookie, v8::Point};
+
+use super::{Failure, engines::BuiltinsInFile};
 use crate::{
     binary::{Binary, debug_file},
-    event::BinaryId,
+    event::{BinaryId, FileOffset},
     kernel::{
         Kernel,
         attach::{AttachError, Place, Probe, Program},
     },
     probe_site::Returns,
     process::OpenBinary,
+    runtime::v8::{
+        detect::{self, Detected, Unusable, V8},
+        probes::ProbePoint,
+    },
     target::{self, FoundHook, Hooks, NoAllocator, Wanted},
 };
+
+/// What a file defines whose malloc is glibc's; a static program has the second alone.
+const GLIBC: [&str; 2] = ["gnu_get_libc_version", "_int_malloc"];
 
 /// A file and what is probed in it.
 pub(super) struct KnownBinary {
     pub(super) file: OpenBinary,
+    /// Where its symbols are, if they are in a file of their own.
+    debug: Option<File>,
     hooks: Result<Hooks, NoAllocator>,
+    /// Whether its malloc is glibc's.
+    glibc: bool,
+    v8: Detected,
+    /// Where V8's builtins are in the file.
+    builtins: Option<BuiltinsInFile>,
     /// Number of its first hook in the list of all.
     first_hook: u16,
     /// Processes its probes are attached for; none stands for all.
@@ -36,6 +54,34 @@ impl KnownBinary {
     }
 }
 
+/// Which heaps are traced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heaps {
+    pub(super) native: bool,
+    pub(super) javascript: bool,
+}
+
+/// What was read of a file.
+struct Read {
+    hooks: Result<Hooks, NoAllocator>,
+    glibc: bool,
+    debug: Option<File>,
+    v8: Detected,
+    builtins: Option<BuiltinsInFile>,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self {
+            hooks: Err(NoAllocator::NoneDefined),
+            glibc: false,
+            debug: None,
+            v8: Detected::NotV8,
+            builtins: None,
+        }
+    }
+}
+
 /// What attaching to one file did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attached {
@@ -45,6 +91,8 @@ pub(super) struct Attached {
     pub(super) slow: usize,
     /// Functions with ways out that are not probed.
     pub(super) incomplete: usize,
+    /// Probes of a JavaScript engine.
+    pub(super) engine_probes: usize,
 }
 
 /// Every file seen and every probe placed.
@@ -52,6 +100,7 @@ pub(super) struct Probes {
     wanted: Wanted,
     /// Only these files, by device and inode, if the user named some.
     only: Option<HashSet<(u64, u64)>>,
+    heaps: Heaps,
     /// One attachment for every process that maps the file, or one a process.
     everyone: bool,
     at_entry: bool,
@@ -66,11 +115,12 @@ impl Probes {
     pub(super) fn new(
         wanted: Wanted,
         only: Option<HashSet<(u64, u64)>>,
+        heaps: Heaps,
         everyone: bool,
         at_entry: bool,
     ) -> Self {
         let (placed, binaries, by_inode) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { wanted, only, everyone, at_entry, placed, binaries, by_inode, hooks: 0 }
+        Self { wanted, only, heaps, everyone, at_entry, placed, binaries, by_inode, hooks: 0 }
     }
 
     /// The file's id, and whether it was not known before.
@@ -81,35 +131,96 @@ impl Probes {
         }
         let id = BinaryId(self.binaries.len() as u32);
         let chosen = self.only.as_ref().is_none_or(|only| only.contains(&key));
-        let hooks = if chosen { self.hooks_of(&file) } else { Err(NoAllocator::NoneDefined) };
+        let Read { hooks, glibc, debug, v8, builtins } = self.read(&file, chosen);
         let found = hooks.as_ref().map_or(0, |hooks| hooks.found.len());
+        let points = if let Detected::Usable(v8) = &v8 { v8.points.len() } else { 0 };
         let first_hook = self.hooks;
-        self.hooks = self.hooks.saturating_add(found as u16);
+        self.hooks = self.hooks.saturating_add((found + points) as u16);
         self.by_inode.insert(key, id);
-        self.binaries.push(KnownBinary { file, hooks, first_hook, attached: HashSet::new() });
+        let attached = HashSet::new();
+        self.binaries.push(KnownBinary { file, debug, hooks, glibc, v8, builtins, first_hook, attached });
         (id, true)
     }
 
-    fn hooks_of(&self, file: &OpenBinary) -> Result<Hooks, NoAllocator> {
-        // A file that cannot be read or is not ELF (a mapped font, say) has no allocator either.
-        let data = file.read().map_err(|_| NoAllocator::NoneDefined)?;
-        let mut binary = Binary::parse(&data).map_err(|_| NoAllocator::NoneDefined)?;
-        match target::hooks_of(&binary, &self.wanted) {
-            Err(NoAllocator::NoSymbols | NoAllocator::NoneDefined) if binary.is_static() => {
-                let debug = debug_file::candidates(&binary, &file.display);
-                let Some(debug) = debug.iter().find_map(|path| std::fs::read(path).ok()) else {
-                    return target::hooks_of(&binary, &self.wanted);
-                };
-                // Broken debug information: what the file itself says stands.
-                let _ = binary.add_symbols_of(&debug);
-                target::hooks_of(&binary, &self.wanted)
-            }
-            result => result,
+    /// What is to be probed in a file, and its debug file.
+    fn read(&self, file: &OpenBinary, chosen: bool) -> Read {
+        // A file that cannot be read or is not ELF (a mapped font, say) has nothing to probe either.
+        let mut read = Read::default();
+        let Ok(data) = file.read() else { return read };
+        let Ok(mut binary) = Binary::parse(&data) else { return read };
+        let root = file.root().ok();
+        read.debug = root.and_then(|root| debug_file::find(&binary, &file.display, |path| root.open(path)));
+        if !chosen {
+            return read;
         }
+        if self.heaps.javascript {
+            read.v8 = detect::detect(&binary, &data);
+            read.builtins = builtins_of(&read.v8, &binary);
+        }
+        if !self.heaps.native {
+            read.hooks = Err(NoAllocator::NotWanted);
+            return read;
+        }
+        read.glibc = binary.functions().iter().any(|function| GLIBC.contains(&function.name));
+        read.hooks = target::hooks_of(&binary, &self.wanted);
+        let has_none = matches!(read.hooks, Err(NoAllocator::NoSymbols | NoAllocator::NoneDefined));
+        if !has_none || !binary.is_static() {
+            return read;
+        }
+        let Some(symbols) = read.debug.as_ref().and_then(|debug| whole(debug).ok()) else { return read };
+        // Broken debug information: what the file itself says stands.
+        let _ = binary.add_symbols_of(&symbols);
+        read.glibc = binary.functions().iter().any(|function| GLIBC.contains(&function.name));
+        read.hooks = target::hooks_of(&binary, &self.wanted);
+        read
+    }
+
+    /// The file's own descriptor and its debug file's, for whoever looks names up; once.
+    pub(super) fn for_names(&mut self, id: BinaryId) -> io::Result<(File, Option<File>)> {
+        let known = &mut self.binaries[id.0 as usize];
+        Ok((File::open(known.file.probe_path())?, known.debug.take()))
     }
 
     pub(super) fn binary(&self, id: BinaryId) -> &KnownBinary {
         &self.binaries[id.0 as usize]
+    }
+
+    /// V8 in this file, if it can be traced.
+    pub(super) fn v8(&self, id: BinaryId) -> Option<&V8> {
+        match &self.binary(id).v8 {
+            Detected::Usable(v8) => Some(v8),
+            Detected::NotV8 | Detected::Unusable(_) => None,
+        }
+    }
+
+    /// Why V8 in this file cannot be traced.
+    pub(super) fn unusable(&self, id: BinaryId) -> Option<&Unusable> {
+        match &self.binary(id).v8 {
+            Detected::Unusable(unusable) => Some(unusable),
+            Detected::NotV8 | Detected::Usable(_) => None,
+        }
+    }
+
+    /// Where the builtins of V8 in this file are.
+    pub(super) fn builtins(&self, id: BinaryId) -> Option<&BuiltinsInFile> {
+        self.binary(id).builtins.as_ref()
+    }
+
+    /// The numbers of the hooks by which samples of V8's heap are taken, and what reports call them.
+    pub(super) fn sample_hooks(&self, id: BinaryId) -> impl Iterator<Item = (u16, &'static str)> {
+        let points = self.v8(id).map_or(&[][..], |v8| &v8.points);
+        let numbered = (self.first_point(id)..).zip(points);
+        numbered.filter_map(|(number, point)| match point.point {
+            Point::AllocateSlow | Point::AllocateObserved => Some((number, "V8's heap")),
+            Point::AllocateLarge => Some((number, "V8's heap (large object)")),
+            _ => None,
+        })
+    }
+
+    /// Number of the first of V8's points among the hooks.
+    fn first_point(&self, id: BinaryId) -> u16 {
+        let known = self.binary(id);
+        known.first_hook + known.hooks.as_ref().map_or(0, |hooks| hooks.found.len() as u16)
     }
 
     /// The file's hooks by number, for reports.
@@ -117,6 +228,14 @@ impl Probes {
         let known = self.binary(id);
         let found = known.hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
         (known.first_hook..).zip(found.iter().map(|hook| hook.symbol.as_str()))
+    }
+
+    /// Whether the hook of this number sits in glibc's malloc.
+    pub(super) fn is_of_glibc(&self, number: u16) -> bool {
+        self.binaries.iter().filter(|known| known.glibc).any(|known| {
+            let found = known.hooks.as_ref().map_or(0, |hooks| hooks.found.len());
+            number.checked_sub(known.first_hook).is_some_and(|at| usize::from(at) < found)
+        })
     }
 
     /// Whether a function is probed whose name starts so.
@@ -139,7 +258,7 @@ impl Probes {
     /// Whether the file's functions need return probes, which are not safe everywhere.
     pub(super) fn needs_return_probes(&self, id: BinaryId) -> bool {
         let hooks = self.binary(id).hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
-        hooks.iter().any(|hook| hook.returns == Returns::Uretprobe)
+        hooks.iter().any(|hook| hook.returns == Returns::Uretprobe) || self.v8(id).is_some()
     }
 
     /// Places the file's probes for this process, if it has any and they are not there yet.
@@ -152,12 +271,14 @@ impl Probes {
         pid: NonZeroU32,
     ) -> Result<Option<Attached>, Failure> {
         let scope = (!self.everyone).then_some(pid);
+        let first_point = self.first_point(id);
         let known = &mut self.binaries[id.0 as usize];
-        let Ok(hooks) = &known.hooks else { return Ok(None) };
-        if !known.attached.insert(scope) {
+        let found = known.hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
+        let points = if let Detected::Usable(v8) = &known.v8 { &v8.points[..] } else { &[] };
+        if found.is_empty() && points.is_empty() || !known.attached.insert(scope) {
             return Ok(None);
         }
-        let mut numbered: Vec<(u16, &FoundHook)> = (known.first_hook..).zip(&hooks.found).collect();
+        let mut numbered: Vec<(u16, &FoundHook)> = (known.first_hook..).zip(found).collect();
         numbered.sort_by_key(|(_, hook)| hook.returns != Returns::NotNeeded);
         let path = known.file.probe_path();
         let mut attached = Attached { functions: numbered.len(), ..Attached::default() };
@@ -175,6 +296,17 @@ impl Probes {
             if let Returns::AtRet { incomplete: true, .. } = hook.returns {
                 attached.incomplete += 1;
             }
+        }
+        for (number, point) in (first_point..).zip(points) {
+            let place = Place {
+                program: program_of(point),
+                file: &path,
+                offset: point.at.0,
+                cookie: cookie_of(point, number),
+                pid: scope,
+            };
+            self.placed.push(kernel.attach(&place).map_err(|error| failed(error, pid))?);
+            attached.engine_probes += 1;
         }
         Ok(Some(attached))
     }
@@ -198,6 +330,42 @@ fn places(hook: &FoundHook, at_entry: bool) -> Vec<(Program, u64, bool)> {
             places
         }
     }
+}
+
+fn builtins_of(v8: &Detected, binary: &Binary<'_>) -> Option<BuiltinsInFile> {
+    let Detected::Usable(v8) = v8 else { return None };
+    let range = v8.builtins.as_ref()?;
+    let start = binary.offset_of(range.start)?.0;
+    Some(FileOffset(start)..FileOffset(start + (range.end.0 - range.start.0)))
+}
+
+fn program_of(point: &ProbePoint) -> Program {
+    match (point.point, point.returns) {
+        (Point::Collect, false) => Program::V8CollectEnter,
+        (Point::Collect, true) => Program::V8CollectReturn,
+        (Point::SizeOfObjects, _) => Program::V8SizeReturn,
+        (Point::YoungMoved, _) => Program::V8YoungMoved,
+        (Point::Marked, _) => Program::V8Marked,
+        (Point::Evacuated, _) => Program::V8Evacuated,
+        (Point::AllocateSlow, _) => Program::V8Refill,
+        (Point::AllocateLarge, false) => Program::V8AllocateEnter,
+        (Point::AllocateLarge, true) => Program::V8AllocateReturn,
+        (Point::AllocateObserved, _) => Program::V8AllocateObserved,
+        (Point::TearDown, _) => Program::V8TearDown,
+    }
+}
+
+fn cookie_of(point: &ProbePoint, number: u16) -> u64 {
+    let shape = point.point as u8;
+    let (size_arg, hook) = (point.size_argument, number);
+    Cookie { shape, size_arg, count_arg: 0, pointer_arg: 0, hook, pushed_words: 0, at_ret: 0 }.pack()
+}
+
+fn whole(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn failed(error: AttachError, pid: NonZeroU32) -> Failure {

@@ -2,6 +2,7 @@
 
 mod files;
 mod lives;
+mod unfinished;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,19 +12,24 @@ use std::{
 };
 
 use leaktrace_common::{
-    live::BlockKey,
+    counter::Counter,
+    live::{Block, BlockKey},
     process::{FOLLOW, ProcessId},
+    stack::StackId,
+    v8::Sample,
 };
 
 use super::{
     Failure,
+    engines::Engines,
     probes::{Attached, Probes},
     spaces::Spaces,
     unwinding::Unwinding,
     watch::Watched,
 };
 use crate::{
-    event::{self, BinaryId, Event, ProcessEvent},
+    attribute::Place,
+    event::{self, BinaryId, Collection, Event, ProcessEvent},
     kernel::{
         Kernel, clock,
         mapped::{Mapped, MappedEvents},
@@ -31,7 +37,8 @@ use crate::{
     ledger::{Ledger, State},
     process::{Identity, Mappings, OpenBinary},
     record::Recorder,
-    symbolize::SymbolThread,
+    report::Watch,
+    symbolize::{Names, SymbolThread, TypeOf},
 };
 
 /// How often the rings are read. They hold far more than comes in between, so nothing is woken by an event.
@@ -78,6 +85,7 @@ pub(super) struct Session {
     spaces: Spaces,
     probes: Probes,
     unwinding: Unwinding,
+    engines: Engines,
     pub(super) ledger: Ledger,
     pub(super) symbols: SymbolThread,
     recorder: Option<Recorder<File>>,
@@ -96,7 +104,18 @@ pub(super) struct Session {
     mappings_lost: u64,
     /// Processes whose mappings have changed, with their pids.
     remapped: HashMap<ProcessId, u32>,
+    /// How many stacks of each process were sent to be finished: so many of them is the kernel side's budget less.
+    unfinished: HashMap<ProcessId, u64>,
+    /// Of processes with more mappings than their tables hold: how many it were when /proc was asked last.
+    crowded: HashMap<ProcessId, usize>,
     pub(super) notices: Vec<Notice>,
+    /// With `--watch`: why the process is traced.
+    pub(super) watch: Option<Watch>,
+    /// Collections of JavaScript heaps that nobody has judged by yet, and whether a whole one was among those that were.
+    pub(super) collections: Vec<Collection>,
+    pub(super) collected: bool,
+    /// JavaScript heaps that ended since somebody asked.
+    pub(super) heaps_ended: Vec<(ProcessId, u64)>,
     /// Until when, on the kernel side's clock, new programs are likely to map libraries.
     settling: u64,
     /// Forks that nobody asked to follow.
@@ -110,6 +129,7 @@ impl Session {
         mut kernel: Kernel,
         probes: Probes,
         follow: bool,
+        js_interval: Option<u64>,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
         let mapped = MappedEvents::open()
@@ -119,6 +139,7 @@ impl Session {
             kernel,
             mapped,
             unwinding,
+            engines: Engines::new(js_interval),
             spaces: Spaces::default(),
             probes,
             ledger: Ledger::new(clock::page_size()),
@@ -133,7 +154,13 @@ impl Session {
             gone: Vec::new(),
             mappings_lost: 0,
             remapped: HashMap::new(),
+            unfinished: HashMap::new(),
+            crowded: HashMap::new(),
             notices: Vec::new(),
+            watch: None,
+            collections: Vec::new(),
+            collected: false,
+            heaps_ended: Vec::new(),
             settling: clock::now() + SETTLING,
             not_followed: 0,
             events: Vec::new(),
@@ -159,8 +186,8 @@ impl Session {
         if !identity.still_the_same() {
             return Err(Failure::EndedBefore { pid: pid.get() });
         }
-        self.spaces.watch(pid.get(), process, &identity.comm, list.clone());
-        self.say(&Event::Mappings(event::Mappings { process, list }));
+        self.spaces.watch(pid.get(), process, &identity.comm, &list);
+        self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());
         self.targets.push(Target { pid, process, watched });
         self.prepared.push((process, identity));
@@ -181,7 +208,7 @@ impl Session {
         if let Err(error) = self.unwinding.prepare(&files, &self.probes) {
             self.notices.push(Notice::NoTables(error.to_string()));
         }
-        self.spaces.watch(pid.get(), process, "", Vec::new());
+        self.spaces.watch(pid.get(), process, "", &[]);
         self.unborn.insert(process, command.to_owned());
         self.targets.push(Target { pid, process, watched });
         Ok(attached)
@@ -229,8 +256,13 @@ impl Session {
         // in the mapping events by now.
         let mut events = std::mem::take(&mut self.events);
         let mut changes = std::mem::take(&mut self.changes);
-        self.kernel.drain(&mut events);
+        let mut unfinished = Vec::new();
+        self.kernel.drain(&mut events, &mut unfinished);
         self.mapped.drain(&mut changes);
+        self.spaces.turn();
+        if self.mapped.lost > self.mappings_lost {
+            self.spaces.missed(clock::now());
+        }
         let mut lives = self.follow_lives(&events, changes.drain(..))?;
         for event in events.drain(..) {
             match event {
@@ -241,16 +273,24 @@ impl Session {
                 }
                 // The main thread's end need not be the process's: `reap` sees that.
                 Event::Process(ProcessEvent::Exit { .. }) => {}
+                Event::Stack(stack) => {
+                    let stack = self.cut_where_doubtful(stack);
+                    self.say(&Event::Stack(stack));
+                }
                 event => self.say(&event),
             }
         }
         (self.events, self.changes) = (events, changes);
+        self.finish(&unfinished);
         for (tgid, process) in std::mem::take(&mut self.gone) {
             self.kernel.untrace(tgid)?;
             self.ended(tgid, process);
         }
+        // Before a worker ends, with which go its functions.
+        self.engines.retry(&self.kernel);
         self.refresh_mappings();
         for (process, pid) in std::mem::take(&mut self.remapped) {
+            self.make_room(process, pid);
             self.update_tables(process, pid);
         }
         self.reap()
@@ -258,7 +298,15 @@ impl Session {
 
     /// Reads the kernel's tables into the books, and clears there what belongs to programs that are gone.
     pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
-        let snapshot = self.kernel.snapshot()?;
+        self.check_engines();
+        let mut snapshot = self.kernel.snapshot()?;
+        for (counter, count) in [
+            (Counter::UnwindUnread, self.unwinding.unread()),
+            (Counter::UnwindLeftOut, self.unwinding.left_out()),
+            (Counter::MappingsLost, self.mapped.lost),
+        ] {
+            snapshot.counters[counter as usize] = count;
+        }
         let ended: HashSet<ProcessId> = self
             .ledger
             .processes()
@@ -272,9 +320,63 @@ impl Session {
                 .snapshot(&snapshot)
                 .map_err(|source| Failure::Io { doing: "writing the recording", source })?;
         }
+        let stacks: Vec<(ProcessId, StackId)> =
+            snapshot.stacks.iter().map(|(id, entry)| (ProcessId(entry.process), *id)).collect();
+        let has_samples = |sample: &Sample| ended.contains(&ProcessId(sample.process));
+        let have_samples = snapshot.samples.iter().any(has_samples);
         self.ledger.snapshot(snapshot);
         self.kernel.forget(&of_ended)?;
+        self.forget_settled(&stacks)?;
+        if have_samples {
+            self.kernel.forget_samples(|process| ended.contains(&process))?;
+        }
         Ok(())
+    }
+
+    /// Of processes whose books are closed the kernel side needs no stacks: a build that is followed has thousands of
+    /// processes with stacks of their own.
+    fn forget_settled(&mut self, stacks: &[(ProcessId, StackId)]) -> Result<(), Failure> {
+        let settled: HashSet<ProcessId> = self.ledger.settled().collect();
+        let done =
+            |(process, id): &&(ProcessId, StackId)| *id != StackId::UNKNOWN && settled.contains(process);
+        let done: Vec<StackId> = stacks.iter().filter(done).map(|(_, id)| *id).collect();
+        let unfinished = self.unfinished.extract_if(|process, _| settled.contains(process));
+        let unfinished: u64 = unfinished.map(|(_, count)| count).sum();
+        Ok(self.kernel.forget_stacks(&done, unfinished)?)
+    }
+
+    /// A block that lives now.
+    pub(super) fn live_block(&self, process: ProcessId, address: u64) -> Option<Block> {
+        self.kernel.block(BlockKey::new(process, address))
+    }
+
+    /// Whether a hook sits in glibc's malloc.
+    pub(super) fn is_of_glibc(&self, hook: u16) -> bool {
+        self.probes.is_of_glibc(hook)
+    }
+
+    /// Names what is JavaScript: frames at `places`, and the types of samples.
+    pub(super) fn name_javascript(&mut self, places: &[Place], names: &mut Names) {
+        self.engines.retry(&self.kernel);
+        self.engines.name(places, names);
+        names.set_unread(self.engines.losses());
+        let sites = self.ledger.sites();
+        let types: HashSet<(ProcessId, TypeOf)> = sites
+            .iter()
+            .flat_map(|site| site.samples.iter().map(|sample| (site.process.id, TypeOf::of(sample))))
+            .collect();
+        for (process, of) in types {
+            if let Some(name) = self.engines.name_type(process, of) {
+                names.insert_type(process, of, name);
+            }
+        }
+    }
+
+    /// Tells the books of engines that are not as their binaries say.
+    fn check_engines(&mut self) {
+        for engine in self.engines.check(&self.kernel) {
+            self.say(&Event::Engine(engine));
+        }
     }
 
     fn say(&mut self, event: &Event) {
@@ -286,6 +388,12 @@ impl Session {
         if let Some(recorder) = &mut self.recorder {
             // The recording is for tests; a full disk shows at its end.
             let _ = recorder.event(event);
+        }
+        self.engines.hear(event);
+        match event {
+            Event::Collection(collection) => self.collections.push(*collection),
+            Event::HeapEnded { process, heap } => self.heaps_ended.push((*process, *heap)),
+            _ => {}
         }
         self.ledger.apply(event);
     }

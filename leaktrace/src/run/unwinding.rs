@@ -1,19 +1,24 @@
 //! Keeps the kernel side's unwind tables as the processes' mappings change.
 
-use std::{fs::File, io, time::Duration};
+use std::{collections::HashMap, fs::File, io, time::Duration};
 
-use leaktrace_common::process::ProcessId;
+use leaktrace_common::{
+    process::ProcessId,
+    stack::MAX_FRAMES,
+    unwind::{MappingEntry, Rule, rule_at},
+};
 
 use super::probes::Probes;
 use crate::{
-    event::{Backing, BinaryId, Mapping},
+    event::{Backing, BinaryId, Mapping, Unfinished},
     kernel::{
         Kernel, LoadError, clock,
         unwind_maps::{UnwindEntries, UnwindMemory},
     },
     unwind::{
-        image::{Image, Images, OfProcess},
-        mapping::{Code, CodeMapping},
+        finish::{self, Above},
+        image::{self, Image, Images},
+        mapping::{self, Code, CodeMapping},
         tables::{Gaps, Tables, TablesError},
     },
 };
@@ -25,16 +30,15 @@ const APART: u64 = 1 << 36;
 
 pub(super) struct Unwinding {
     tables: Tables<UnwindMemory, UnwindEntries>,
-    /// Files without usable tables: their code is unwound by frame pointers.
-    pub(super) unreadable: usize,
-    /// Mappings that the tables of a process had no room for.
-    pub(super) left_out: usize,
+    unread: u64,
+    /// Of each process that ever had more mappings than its tables have room for, the most that were left out.
+    left_out: HashMap<ProcessId, u64>,
 }
 
 impl Unwinding {
     pub(super) fn new(kernel: &mut Kernel) -> Result<Self, LoadError> {
         let (memory, entries) = kernel.take_unwind_maps()?;
-        Ok(Self { tables: Tables::new(memory, entries), unreadable: 0, left_out: 0 })
+        Ok(Self { tables: Tables::new(memory, entries), unread: 0, left_out: HashMap::new() })
     }
 
     /// Makes the mappings, sorted and without overlaps, what the process unwinds by.
@@ -47,8 +51,18 @@ impl Unwinding {
     ) -> Result<(), TablesError> {
         let code = code_of(mappings);
         let gaps = self.tables.update(process, &code, &mut Held { probes, pid }, now())?;
-        self.count(&gaps);
+        self.count(process, &gaps);
         Ok(())
+    }
+
+    /// Mappings of files that could not be read: their code is unwound by frame pointers, as a guess.
+    pub(super) const fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Mappings that the tables of their processes had no room for.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.values().sum()
     }
 
     /// Makes the tables of files ahead of the program that will map them: its first stacks need them at once.
@@ -59,9 +73,21 @@ impl Unwinding {
             CodeMapping { start, end: start + APART, offset: 0, code }
         };
         let mappings: Vec<CodeMapping> = files.iter().enumerate().map(at).collect();
-        let gaps = self.tables.update(PREPARED, &mappings, &mut Held { probes, pid: 0 }, now())?;
-        self.count(&gaps);
+        // What cannot be read is counted when a process maps it.
+        self.tables.update(PREPARED, &mappings, &mut Held { probes, pid: 0 }, now())?;
         Ok(())
+    }
+
+    /// Goes on with a stack of `depth` frames; none where its process has no tables.
+    pub(super) fn walk_on(&self, rest: &Unfinished, depth: usize) -> Option<Above> {
+        let table = self.tables.of(rest.process)?;
+        Some(finish::walk_on(self.tables.arena(), table, rest, MAX_FRAMES.saturating_sub(depth)))
+    }
+
+    /// Whether the code at `address` is left by frame pointers, for sure.
+    pub(super) fn is_chained(&self, process: ProcessId, address: u64) -> bool {
+        let Some(table) = self.tables.of(process) else { return false };
+        rule_at(self.tables.arena(), table, &mut MappingEntry::default(), address) == Ok(Rule::CHAIN)
     }
 
     /// The process is gone, or runs another program.
@@ -69,9 +95,12 @@ impl Unwinding {
         self.tables.remove(process, now())
     }
 
-    fn count(&mut self, gaps: &Gaps) {
-        self.unreadable += gaps.unreadable.len();
-        self.left_out += gaps.left_out;
+    fn count(&mut self, process: ProcessId, gaps: &Gaps) {
+        self.unread += gaps.unreadable.len() as u64;
+        if gaps.left_out > 0 {
+            let most = self.left_out.entry(process).or_default();
+            *most = (*most).max(gaps.left_out as u64);
+        }
     }
 }
 
@@ -88,27 +117,23 @@ impl Images for Held<'_> {
                 let id = BinaryId(u32::try_from(inode).map_err(io::Error::other)?);
                 File::open(self.probes.binary(id).file.probe_path()).map(Image::File)
             }
-            Code::Vdso | Code::Anonymous => OfProcess(self.pid).open(mapping),
+            Code::Vdso => image::vdso(self.pid, mapping),
+            Code::Anonymous => Err(io::ErrorKind::NotFound.into()),
         }
     }
 }
 
-/// Files are told by our own number for them; neighbours without a file are one.
+/// Files are told by our own number for them.
 fn code_of(mappings: &[Mapping]) -> Vec<CodeMapping> {
-    let mut all: Vec<CodeMapping> = Vec::with_capacity(mappings.len());
-    for mapping in mappings {
+    mapping::joined(mappings.iter().map(|mapping| {
         let Mapping { start, end, offset, backing } = *mapping;
         let code = match backing {
             Backing::Binary(id) => Code::File { device: 0, inode: u64::from(id.0) },
             Backing::Vdso => Code::Vdso,
             Backing::Anonymous => Code::Anonymous,
         };
-        match all.last_mut() {
-            Some(last) if code == Code::Anonymous && last.code == code && last.end == start => last.end = end,
-            _ => all.push(CodeMapping { start, end, offset: offset.0, code }),
-        }
-    }
-    all
+        CodeMapping { start, end, offset: offset.0, code }
+    }))
 }
 
 fn now() -> Duration {

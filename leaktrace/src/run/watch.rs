@@ -26,11 +26,17 @@ impl Watched {
     /// Whether every thread of it is gone.
     pub(super) fn has_ended(&self) -> io::Result<bool> {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd is passed, and 0 ms means that it does not wait.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-        match ready {
-            -1 => Err(io::Error::last_os_error()),
-            ready => Ok(ready > 0),
+        loop {
+            // SAFETY: one pollfd is passed, and 0 ms means that it does not wait.
+            let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+            if ready >= 0 {
+                return Ok(ready > 0);
+            }
+            let error = io::Error::last_os_error();
+            // A signal that is due, Ctrl-C say, ends even a call that does not wait.
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Every file is an open descriptor that blazesym is given as `/proc/self/fd/N`, so names outlive the file and the
 //! process. The descriptors are never closed, which keeps N, the key of blazesym's cache, from meaning
-//! two files. Separate debug files are found by build id and debug link below `/usr/lib/debug`, and beside
-//! the file itself, which blazesym finds by following the link.
+//! two files. Separate debug files come with the file, as they are to be found below the root of its process.
+//! blazesym looks for them too, but below its own root, and by build id only where there is a debug link.
 
 use std::{collections::HashMap, fs::File, os::fd::AsRawFd};
 
@@ -12,15 +12,27 @@ use blazesym::symbolize::{
     source::{Elf, Process, Source},
 };
 
+use object::ReadCache;
+
 use super::{Name, Named, NoName, perf_map::PerfMap};
-use crate::attribute::{BinaryId, FileOffset, Place};
+use crate::{
+    attribute::{BinaryId, FileOffset, Place},
+    unwind::segment::{self, Segment},
+};
 
 /// Everything that the thread holds.
 pub(super) struct Blaze {
     symbolizer: blazesym::symbolize::Symbolizer,
-    binaries: HashMap<BinaryId, File>,
+    binaries: HashMap<BinaryId, Files>,
     perf_maps: HashMap<leaktrace_common::process::ProcessId, PerfMap<File>>,
     vdso: Option<u64>,
+}
+
+/// What holds a binary's code and its names.
+struct Files {
+    code: File,
+    debug: Option<File>,
+    segments: Vec<Segment>,
 }
 
 impl Blaze {
@@ -32,8 +44,11 @@ impl Blaze {
         Self { symbolizer, binaries: HashMap::new(), perf_maps: HashMap::new(), vdso: own_vdso() }
     }
 
-    pub(super) fn add_binary(&mut self, id: BinaryId, file: File) {
-        self.binaries.entry(id).or_insert(file);
+    pub(super) fn add_binary(&mut self, id: BinaryId, code: File, debug: Option<File>) {
+        // A debug file knows addresses only: its own offsets are not those of the code.
+        let segments = object::File::parse(&ReadCache::new(&code))
+            .map_or_else(|_| Vec::new(), |file| segment::executable(&file));
+        self.binaries.entry(id).or_insert(Files { code, debug, segments });
     }
 
     pub(super) fn add_perf_map(&mut self, process: leaktrace_common::process::ProcessId, file: File) {
@@ -58,6 +73,7 @@ impl Blaze {
                     let name = self.perf_maps.get(&process).and_then(|map| map.name(address));
                     answers.push((*place, name.map_or(Named::Unknown(NoName::NoPerfMap), generated)));
                 }
+                Place::JavaScript { .. } => answers.push((*place, Named::Unknown(NoName::NotRead))),
                 Place::Unknown(_) => answers.push((*place, Named::Unknown(NoName::NoFile))),
             }
         }
@@ -74,20 +90,36 @@ impl Blaze {
     }
 
     fn name_binary(&self, binary: BinaryId, offsets: &[u64]) -> Vec<Named> {
-        let Some(file) = self.binaries.get(&binary) else {
+        let Some(Files { code, debug, segments }) = self.binaries.get(&binary) else {
             return vec![Named::Unknown(NoName::NoFile); offsets.len()];
         };
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let with_debug = Elf::new(path);
-        let symbols_alone = Elf { debug_syms: false, ..with_debug.clone() };
-        // A debug file that is named and broken must not take the symbols away that the file has itself.
+        let mut named = vec![Named::Unknown(NoName::Broken); offsets.len()];
+        if let Some(debug) = debug {
+            let code = |(at, offset): (usize, &u64)| Some((at, segment::address(segments, *offset)?));
+            let (places, addresses): (Vec<usize>, Vec<u64>) =
+                offsets.iter().enumerate().filter_map(code).unzip();
+            let found = self.look_up(debug, true, Input::VirtOffset(&addresses)).unwrap_or_default();
+            places.into_iter().zip(found).for_each(|(at, found)| named[at] = found);
+        }
+        // What is not known by now the code's own file may know; its reason is the better one, too.
+        let is_missing = |at: &usize| matches!(named[*at], Named::Unknown(_));
+        let missing: Vec<usize> = (0..offsets.len()).filter(is_missing).collect();
+        let left: Vec<u64> = missing.iter().map(|at| offsets[*at]).collect();
+        let own = self.look_up(code, debug.is_none(), Input::FileOffset(&left)).unwrap_or_default();
+        missing.into_iter().zip(own).for_each(|(at, own)| named[at] = own);
+        named
+    }
+
+    /// None where the file is broken.
+    fn look_up(&self, file: &File, debug_syms: bool, places: Input<&[u64]>) -> Option<Vec<Named>> {
+        let symbols_alone =
+            Elf { debug_syms: false, ..Elf::new(format!("/proc/self/fd/{}", file.as_raw_fd())) };
+        let with_debug = Elf { debug_syms, ..symbols_alone.clone() };
+        // Debug information that is broken must not take the symbols away.
         let found = [with_debug, symbols_alone]
             .into_iter()
-            .find_map(|elf| self.symbolizer.symbolize(&Source::Elf(elf), Input::FileOffset(offsets)).ok());
-        found.map_or_else(
-            || vec![Named::Unknown(NoName::Broken); offsets.len()],
-            |found| found.iter().map(named).collect(),
-        )
+            .find_map(|elf| self.symbolizer.symbolize(&Source::Elf(elf), places).ok())?;
+        Some(found.iter().map(named).collect())
     }
 
     fn name_vdso(&self, offset: FileOffset) -> Named {
@@ -122,8 +154,9 @@ fn name(function: &str, code: Option<&CodeInfo<'_>>, inlined: bool) -> Name {
         function: function.to_owned(),
         file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
         line: code.and_then(|code| code.line),
-        column: code.and_then(|code| code.column),
+        column: code.and_then(|code| code.column).map(u32::from),
         inlined,
+        line_of_function: false,
     }
 }
 

@@ -10,8 +10,12 @@ mod blaze;
 mod perf_map;
 mod thread;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use leaktrace_common::{
+    process::ProcessId,
+    v8::{FunctionKey, Sample},
+};
 use thiserror::Error;
 
 use crate::attribute::Place;
@@ -25,9 +29,11 @@ pub struct Name {
     /// As the compiler wrote it down; absolute where it did.
     pub file: Option<String>,
     pub line: Option<u32>,
-    pub column: Option<u16>,
+    pub column: Option<u32>,
     /// Its code stands inside the function after it.
     pub inlined: bool,
+    /// `line` and `column` are where the function begins: the place within it is not known.
+    pub line_of_function: bool,
 }
 
 /// What is known of a place.
@@ -53,6 +59,8 @@ pub enum NoName {
     Broken,
     /// Code made at run time, and its process writes no perf map.
     NoPerfMap,
+    /// A JavaScript function that could not be read before it moved or went.
+    NotRead,
     /// Nobody asked.
     NotAsked,
 }
@@ -67,8 +75,25 @@ impl NoName {
             Self::NoFile => "file not readable",
             Self::Broken => "broken debug information",
             Self::NoPerfMap => "generated code, no perf map",
+            Self::NotRead => "JavaScript function not read in time",
             Self::NotAsked => "not looked up",
         }
+    }
+}
+
+/// What tells a sampled object's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeOf {
+    /// 0: no collection has looked at the object.
+    pub instance_type: u16,
+    /// 0: it was not made by a constructor.
+    pub constructor: FunctionKey,
+}
+
+impl TypeOf {
+    #[must_use]
+    pub const fn of(sample: &Sample) -> Self {
+        Self { instance_type: sample.instance_type, constructor: sample.constructor }
     }
 }
 
@@ -76,6 +101,8 @@ impl NoName {
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     named: HashMap<Place, Named>,
+    types: HashMap<(ProcessId, TypeOf), String>,
+    unread: BTreeMap<String, u64>,
 }
 
 impl Names {
@@ -91,6 +118,31 @@ impl Names {
     #[must_use]
     pub fn contains(&self, place: Place) -> bool {
         self.named.contains_key(&place)
+    }
+
+    /// What a sampled object is called in reports.
+    #[must_use]
+    pub fn type_of(&self, process: ProcessId, sample: &Sample) -> &str {
+        let of = TypeOf::of(sample);
+        match self.types.get(&(process, of)) {
+            Some(name) => name,
+            None if of.instance_type == 0 => "not seen by a collection yet",
+            None => "unknown type",
+        }
+    }
+
+    pub fn insert_type(&mut self, process: ProcessId, of: TypeOf, name: String) {
+        self.types.insert((process, of), name);
+    }
+
+    /// JavaScript functions, scripts and places that could not be read, by cause.
+    #[must_use]
+    pub const fn unread(&self) -> &BTreeMap<String, u64> {
+        &self.unread
+    }
+
+    pub fn set_unread(&mut self, unread: BTreeMap<String, u64>) {
+        self.unread = unread;
     }
 
     /// Places asked.

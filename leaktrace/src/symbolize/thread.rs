@@ -13,7 +13,7 @@ use super::{Named, Names, NoName, SymbolizeError, Symbolizer, blaze::Blaze};
 use crate::attribute::{BinaryId, Place};
 
 enum Request {
-    Binary(BinaryId, File),
+    Binary(BinaryId, File, Option<File>),
     PerfMap(ProcessId, File),
     Name(Vec<Place>),
 }
@@ -40,9 +40,15 @@ impl SymbolThread {
         Ok(Self { requests, answers, waiting: HashSet::new() })
     }
 
-    /// The file that holds the code of `binary`. It is kept open to the end, so open it while it is there.
-    pub fn add_binary(&self, binary: BinaryId, file: File) -> Result<(), SymbolizeError> {
-        self.send(Request::Binary(binary, file))
+    /// The file that holds the code of `binary`, and the one that holds its symbols, where that is another. They are
+    /// kept open to the end, so open them while they are there.
+    pub fn add_binary(
+        &self,
+        binary: BinaryId,
+        file: File,
+        debug: Option<File>,
+    ) -> Result<(), SymbolizeError> {
+        self.send(Request::Binary(binary, file, debug))
     }
 
     /// The perf map of a process, `/proc/PID/root/tmp/perf-PID.map` with the PID of its own namespace.
@@ -77,6 +83,14 @@ impl SymbolThread {
         }
     }
 
+    fn await_all(&mut self, names: &mut Names) -> Result<(), SymbolizeError> {
+        while !self.waiting.is_empty() {
+            let answer = self.answers.recv().map_err(|_| SymbolizeError::Gone)?;
+            self.keep(answer, names);
+        }
+        Ok(())
+    }
+
     fn send(&self, request: Request) -> Result<(), SymbolizeError> {
         self.requests.send(request).map_err(|_| SymbolizeError::Gone)
     }
@@ -84,10 +98,10 @@ impl SymbolThread {
 
 impl Symbolizer for SymbolThread {
     fn resolve(&mut self, places: &[Place], names: &mut Names) -> Result<(), SymbolizeError> {
-        self.ask(places, names)?;
-        while !self.waiting.is_empty() {
-            let answer = self.answers.recv().map_err(|_| SymbolizeError::Gone)?;
-            self.keep(answer, names);
+        // What was asked before may be answered without a perf map that has come since: it is asked again then.
+        for _ in 0..if self.waiting.is_empty() { 1 } else { 2 } {
+            self.ask(places, names)?;
+            self.await_all(names)?;
         }
         Ok(())
     }
@@ -97,7 +111,7 @@ fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
     let mut blaze = Blaze::new();
     while let Ok(request) = inbox.recv() {
         match request {
-            Request::Binary(id, file) => blaze.add_binary(id, file),
+            Request::Binary(id, file, debug) => blaze.add_binary(id, file, debug),
             Request::PerfMap(process, file) => blaze.add_perf_map(process, file),
             Request::Name(places) => {
                 if outbox.send(blaze.name(&places)).is_err() {
@@ -105,5 +119,28 @@ fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn generated_code_that_was_asked_for_before_its_perf_map_came_is_named_by_it() {
+        let path = std::env::temp_dir().join(format!("leaktrace-late-map-{}", std::process::id()));
+        let mut map = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        map.write_all(b"1000 10 made\n").unwrap();
+        map.rewind().unwrap();
+        let (mut symbols, mut names) = (SymbolThread::start().unwrap(), Names::default());
+        let place = Place::Jit { process: ProcessId(1), address: 0x1008 };
+        symbols.ask(&[place], &names).unwrap();
+        symbols.add_perf_map(ProcessId(1), map).unwrap();
+        symbols.resolve(&[place], &mut names).unwrap();
+        let Named::Known(found) = names.get(place) else { panic!("no name") };
+        assert_eq!(found[0].function, "made");
     }
 }

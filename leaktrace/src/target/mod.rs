@@ -115,4 +115,8 @@ pub enum NoAllocator {
         "its {symbol} is an IFUNC, whose code is chosen when the program starts, so there is no one place to probe"
     )]
     OnlyIndirect { symbol: String },
+    #[error(
+        "native memory is left out by --only javascript, and it has no JavaScript engine that leaktrace can read"
+    )]
+    NotWanted,
 }

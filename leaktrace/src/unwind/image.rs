@@ -10,7 +10,7 @@ use memchr::memmem;
 use object::{Object, ObjectSection, ReadCache, ReadRef};
 
 use super::{
-    mapping::{Code, CodeMapping},
+    mapping::CodeMapping,
     page::Pages,
     rows::{self, RowsError},
     segment::{self, Segment},
@@ -50,28 +50,18 @@ pub trait Images {
     fn open(&mut self, mapping: &CodeMapping) -> io::Result<Image>;
 }
 
-/// The images of a running process.
-pub struct OfProcess(pub u32);
-
 /// A vDSO has two pages; more than this is none.
 const MAX_VDSO: u64 = 1 << 20;
 
-impl Images for OfProcess {
-    fn open(&mut self, mapping: &CodeMapping) -> io::Result<Image> {
-        let CodeMapping { start, end, .. } = *mapping;
-        match mapping.code {
-            // Finds deleted files and those of other roots too.
-            Code::File { .. } => {
-                Ok(Image::File(File::open(format!("/proc/{}/map_files/{start:x}-{end:x}", self.0))?))
-            }
-            Code::Vdso => {
-                let mut bytes = vec![0; (end - start).min(MAX_VDSO) as usize];
-                File::open(format!("/proc/{}/mem", self.0))?.read_exact_at(&mut bytes, start)?;
-                Ok(Image::Bytes(bytes))
-            }
-            Code::Anonymous => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
+/// The vDSO that a running process has mapped there.
+///
+/// # Errors
+/// The process is gone, or its memory must not be read.
+pub fn vdso(pid: u32, mapping: &CodeMapping) -> io::Result<Image> {
+    let CodeMapping { start, end, .. } = *mapping;
+    let mut bytes = vec![0; (end - start).min(MAX_VDSO) as usize];
+    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, start)?;
+    Ok(Image::Bytes(bytes))
 }
 
 impl Image {
@@ -111,7 +101,7 @@ fn read<'d, R: ReadRef<'d>>(
         None
     } else {
         match rows::read(&file) {
-            Ok(rows) => Some(Pages::cut(&rows)),
+            Ok(rows) => Some(Pages::cut(&rows)?),
             Err(RowsError::None) => None,
             Err(error) => return Err(error),
         }

@@ -11,6 +11,7 @@ use object::{Architecture, Object, ObjectSection, ReadRef};
 use thiserror::Error;
 
 use super::{
+    padding::Code,
     rule::{Bytes, Entry, Machine},
     segment::{self, Segment},
 };
@@ -25,7 +26,21 @@ pub enum RowsError {
     Machine(Architecture),
     #[error("no call frame information")]
     None,
+    /// No compiler makes these: the file is damaged, or made to exhaust the agent.
+    #[error("{section} of {bytes} bytes, more than any known binary has")]
+    TooLarge { section: &'static str, bytes: u64 },
+    #[error("more than {MAX_ROWS} places where unwind rules change")]
+    TooMany,
+    #[error("code over {0} pages of 64 KiB, more than tables can hold")]
+    TooWide(u64),
 }
+
+/// The most bytes of a section that is read: a debug build of clang has a tenth.
+const MAX_SECTION: u64 = 256 << 20;
+/// The most rows of a file, 40 times node's.
+const MAX_ROWS: usize = 1 << 24;
+/// The most bytes of an entry that others share: its instructions are followed once for each of them.
+const MAX_COMMON: usize = 4096;
 
 /// From `address` of the binary on, rule number `rule` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +91,21 @@ pub fn read<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Result<Rows, Rows
     section_reader.set_address_size(8);
     section_reader.set_vendor(vendor);
     reader.fill_in(&section_reader, &bases);
-    reader.finish()
+    reader.finish(&Code::of(file, machine))
 }
 
 /// A section's bytes, decompressed; empty if there is none, or if separate debug information left only its header.
-fn section<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, name: &str) -> Result<Cow<'d, [u8]>, RowsError> {
-    file.section_by_name(name).map_or(Ok(Cow::Borrowed(&[][..])), |section| Ok(section.uncompressed_data()?))
+fn section<'d, R: ReadRef<'d>>(
+    file: &object::File<'d, R>,
+    name: &'static str,
+) -> Result<Cow<'d, [u8]>, RowsError> {
+    let Some(section) = file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
+    let range = section.compressed_file_range()?;
+    let bytes = range.compressed_size.max(range.uncompressed_size);
+    if bytes > MAX_SECTION {
+        return Err(RowsError::TooLarge { section: name, bytes });
+    }
+    Ok(section.uncompressed_data()?)
 }
 
 /// The rows of one function, at `first..last` of all.
@@ -126,7 +150,7 @@ impl<'c> Reader<'c> {
         // Thousands of functions share one.
         let mut common: HashMap<usize, CommonInformationEntry<Bytes<'d>>> = HashMap::new();
         let mut entries = section.entries(bases);
-        loop {
+        while self.rows.len() <= MAX_ROWS {
             let entry = match entries.next() {
                 Ok(Some(CieOrFde::Fde(entry))) => entry,
                 Ok(Some(CieOrFde::Cie(_))) => continue,
@@ -146,8 +170,10 @@ impl<'c> Reader<'c> {
                 Ok(new)
             });
             match parsed {
-                Ok(entry) => self.function(section, bases, &entry, &mut context),
-                Err(_) => self.malformed += 1,
+                Ok(entry) if entry.cie().entry_len() <= MAX_COMMON => {
+                    self.function(section, bases, &entry, &mut context);
+                }
+                Ok(_) | Err(_) => self.malformed += 1,
             }
         }
     }
@@ -160,16 +186,18 @@ impl<'c> Reader<'c> {
         context: &mut UnwindContext<usize>,
     ) {
         let start = fde.initial_address();
-        let Some(end) = start.checked_add(fde.len()) else { return };
         // Functions that the linker dropped are left in `.debug_frame` at address 0 or so.
-        if fde.len() == 0 || !self.code.iter().any(|segment| segment.contains(start)) {
+        let Some(segment) = self.code.iter().find(|segment| segment.contains(start)) else { return };
+        // Whatever it says, nothing of it lies beyond the code that is loaded.
+        let end = start.saturating_add(fde.len()).min(segment.end());
+        if end <= start {
             return;
         }
         let first = self.rows.len();
         if fde.is_signal_trampoline() {
             // Nothing calls it: its address is a return address before which another function ends.
             let rule = self.rules.number(Rule::of(Kind::Signal));
-            self.rows.push(AddressRow { address: start - 1, rule });
+            self.rows.push(AddressRow { address: start.saturating_sub(1), rule });
         } else {
             let cie = fde.cie();
             let (encoding, return_address) = (cie.encoding(), cie.return_address_register());
@@ -187,6 +215,9 @@ impl<'c> Reader<'c> {
                         break;
                     }
                 };
+                if row.start_address() >= end || self.rows.len() > MAX_ROWS {
+                    break;
+                }
                 if row.end_address() <= row.start_address() {
                     continue;
                 }
@@ -199,16 +230,20 @@ impl<'c> Reader<'c> {
         self.functions.push(Function { start, end, first, last: self.rows.len() });
     }
 
-    /// Functions in order of address, with "nothing known" between them.
-    fn finish(mut self) -> Result<Rows, RowsError> {
+    /// Functions in order of address, with "nothing known" where other code is between them.
+    fn finish(mut self, code: &Code<'_>) -> Result<Rows, RowsError> {
         if self.functions.is_empty() {
             return Err(RowsError::None);
+        }
+        if self.rows.len() > MAX_ROWS {
+            return Err(RowsError::TooMany);
         }
         self.functions.sort_by_key(|function| function.start);
         let mut rows: Vec<AddressRow> = Vec::with_capacity(self.rows.len() + 16);
         let mut covered = 0;
         for function in &self.functions {
-            if !rows.is_empty() && function.start > covered {
+            let has_gap = !rows.is_empty() && function.start > covered;
+            if has_gap && !code.is_padding(covered, function.start) {
                 rows.push(AddressRow { address: covered, rule: 0 });
             }
             for row in &self.rows[function.first..function.last] {
@@ -251,3 +286,6 @@ impl Rules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

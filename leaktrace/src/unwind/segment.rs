@@ -16,6 +16,12 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// One past its last address.
+    #[must_use]
+    pub const fn end(self) -> u64 {
+        self.address.saturating_add(self.size)
+    }
+
     #[must_use]
     pub const fn contains(self, address: u64) -> bool {
         address >= self.address && address - self.address < self.size
@@ -24,7 +30,6 @@ impl Segment {
 
 /// The segments with code of a file.
 pub fn executable<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Vec<Segment> {
-    let is_code = |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.0 & PF_X.0 != 0);
     file.segments()
         .filter(|segment| is_code(segment.flags()))
         .map(|segment| {
@@ -32,6 +37,10 @@ pub fn executable<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Vec<Segment
             Segment { address: segment.address(), offset, size }
         })
         .collect()
+}
+
+pub(super) fn is_code(flags: SegmentFlags) -> bool {
+    matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.0 & PF_X.0 != 0)
 }
 
 /// What to take from addresses of a mapping to get the binary's own. `offset` and `length` are the mapping's,
@@ -48,6 +57,13 @@ pub fn bias(segments: &[Segment], start: u64, offset: u64, length: u64) -> Optio
         .or_else(|| starts_within(length))?;
     let address = segment.address.wrapping_add(offset).wrapping_sub(segment.offset);
     Some(start.wrapping_sub(address))
+}
+
+/// The binary's own address of the byte at `offset` of the file, if that is code.
+#[must_use]
+pub fn address(segments: &[Segment], offset: u64) -> Option<u64> {
+    let within = |it: &&Segment| offset >= it.offset && offset - it.offset < it.size;
+    segments.iter().find(within).map(|it| it.address.wrapping_add(offset - it.offset))
 }
 
 /// The smallest page of any machine.

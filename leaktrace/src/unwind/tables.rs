@@ -3,10 +3,12 @@
 //! Order of publishing: rows, rules, page table, list of mappings, and last the process's own entry, by which the
 //! kernel side finds all the others. What an entry referred to before rests before its memory is used again.
 
+mod loaded;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     io,
     time::Duration,
@@ -14,19 +16,17 @@ use std::{
 
 use leaktrace_common::{
     process::ProcessId,
-    unwind::{MAX_MAPPINGS, MappingEntry, ProcessTable, Ref},
+    unwind::{MAX_MAPPINGS, MappingEntry, ProcessTable},
 };
 use thiserror::Error;
-use zerocopy::IntoBytes;
 
 use super::{
     arena::{Arena, ArenaError, Chunks, REST, Span},
     image::{FileId, Image, Images},
     mapping::{Code, CodeMapping},
-    page::Pages,
     rows::RowsError,
-    segment::{self, Segment},
 };
+use loaded::{Loaded, words_of};
 
 /// The kernel's map `UNWIND_TABLES`.
 pub trait Processes {
@@ -45,11 +45,20 @@ pub enum TablesError {
     Publish { process: ProcessId, source: io::Error },
 }
 
+/// Why a binary has no tables although it may have call frame information.
+#[derive(Debug, Error)]
+pub enum Unread {
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+}
+
 /// What an update could not make tables of.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    /// Binaries that could not be opened or read; their code is unwound by frame pointers.
-    pub unreadable: Vec<(CodeMapping, RowsError)>,
+    /// Binaries that could not be opened, read or placed; their code is unwound by frame pointers, as a guess.
+    pub unreadable: Vec<(CodeMapping, Unread)>,
     /// Mappings over [`MAX_MAPPINGS`].
     pub left_out: usize,
 }
@@ -58,28 +67,32 @@ pub struct Gaps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct BinaryId(u32);
 
-/// A binary's tables in the arena.
-struct Loaded {
-    spans: Vec<Span>,
-    page_table: Ref,
-    first_page: u32,
-    pages: u32,
-    rules: Ref,
-    segments: Vec<Segment>,
-    flags: u32,
-    /// Processes that have it mapped.
-    users: usize,
-    /// When the last of them was gone.
-    unused_since: Duration,
+/// What a mapping's code is unwound by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backed {
+    Binary(BinaryId),
+    /// Made by the process itself.
+    Nothing,
+    /// A binary that could not be read, see [`Gaps::unreadable`].
+    Unread,
+}
+
+impl Backed {
+    const fn binary(self) -> Option<BinaryId> {
+        match self {
+            Self::Binary(id) => Some(id),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
 }
 
 /// A process's mappings as published.
 struct Published {
-    mappings: Vec<(CodeMapping, Option<BinaryId>)>,
+    mappings: Vec<(CodeMapping, Backed)>,
     list: Span,
     /// What each range of addresses meant since the epoch began.
     meanings: HashMap<(u64, u64), Meaning>,
-    epoch: u32,
+    table: ProcessTable,
 }
 
 /// A binary, by its number and where it is loaded.
@@ -127,22 +140,31 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
     ) -> Result<Gaps, TablesError> {
         self.settle(now);
         let mut gaps = Gaps { left_out: mappings.len().saturating_sub(MAX_MAPPINGS), ..Gaps::default() };
-        let mappings = &mappings[..mappings.len() - gaps.left_out];
+        let makes_code = mappings.iter().any(|mapping| mapping.code == Code::Anonymous);
+        let kept = fitting(mappings, gaps.left_out);
+        let mappings = &*kept;
         if let Some(before) = self.processes.get(&process)
             && before.mappings.iter().map(|(mapping, _)| mapping).eq(mappings)
+            && (before.table.flags & ProcessTable::HAS_JIT != 0 || !makes_code)
         {
             return Ok(gaps);
         }
         let mut found = Vec::with_capacity(mappings.len());
         for mapping in mappings {
-            let binary = match self.known(process, mapping) {
-                Some(binary) => binary,
-                None if mapping.code == Code::Anonymous => None,
-                None => self.load(mapping, images, now, &mut gaps)?,
+            let backed = match self.known(process, mapping) {
+                Some(backed) => backed,
+                None if mapping.code == Code::Anonymous => Backed::Nothing,
+                None => match self.load(mapping, images, now) {
+                    Ok(binary) => Backed::Binary(binary),
+                    Err(why) => {
+                        gaps.unreadable.push((mapping.clone(), why));
+                        Backed::Unread
+                    }
+                },
             };
-            found.push((mapping.clone(), binary));
+            found.push((mapping.clone(), backed));
         }
-        self.publish(process, found, now)?;
+        self.publish(process, found, makes_code, now)?;
         Ok(gaps)
     }
 
@@ -182,6 +204,12 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
         &self.arena
     }
 
+    /// The process's entry in the kernel's map, if it has one.
+    #[must_use]
+    pub fn of(&self, process: ProcessId) -> Option<&ProcessTable> {
+        self.processes.get(&process).map(|published| &published.table)
+    }
+
     /// Bytes of the arena, and how many of them are in use.
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
@@ -189,148 +217,78 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
     }
 
     /// What the same mapping was in the process before.
-    fn known(&self, process: ProcessId, mapping: &CodeMapping) -> Option<Option<BinaryId>> {
+    fn known(&self, process: ProcessId, mapping: &CodeMapping) -> Option<Backed> {
         let before = &self.processes.get(&process)?.mappings;
         let index = before.binary_search_by_key(&mapping.start, |(mapping, _)| mapping.start).ok()?;
-        let (known, binary) = &before[index];
-        (known == mapping).then_some(*binary)
+        let (known, backed) = &before[index];
+        (known == mapping).then_some(*backed)
     }
 
-    /// Finds the tables of a mapping's binary, or makes them. None if it has none.
+    /// Finds the tables of a mapping's binary, or makes them. What goes wrong concerns this binary alone.
     fn load(
         &mut self,
         mapping: &CodeMapping,
         images: &mut impl Images,
         now: Duration,
-        gaps: &mut Gaps,
-    ) -> Result<Option<BinaryId>, TablesError> {
-        if mapping.code == Code::Vdso && self.vdso.is_some() {
-            return Ok(self.vdso);
+    ) -> Result<BinaryId, Unread> {
+        if let (Code::Vdso, Some(vdso)) = (mapping.code, self.vdso) {
+            return Ok(vdso);
         }
-        let image = match images.open(mapping) {
-            Ok(image) => image,
-            Err(error) => {
-                gaps.unreadable.push((mapping.clone(), RowsError::Open(error)));
-                return Ok(None);
-            }
-        };
+        let image = images.open(mapping).map_err(RowsError::Open)?;
         let file = image.id();
         if let Some(known) = file.and_then(|file| self.by_file.get(&file)) {
-            return Ok(Some(*known));
+            return Ok(*known);
         }
-        let binary = match self.read(image, now) {
-            Ok(binary) => binary?,
-            Err(error) => {
-                gaps.unreadable.push((mapping.clone(), error));
-                return Ok(None);
-            }
-        };
+        let binary = self.read(image, now)?;
         if let Some(file) = file {
             self.by_file.insert(file, binary);
         }
         if mapping.code == Code::Vdso {
             self.vdso = Some(binary);
         }
-        Ok(Some(binary))
+        Ok(binary)
     }
 
-    fn read(&mut self, image: Image, now: Duration) -> Result<Result<BinaryId, TablesError>, RowsError> {
+    fn read(&mut self, image: Image, now: Duration) -> Result<BinaryId, Unread> {
         let (binary, pages) = image.read(|build_id| self.by_build_id.contains_key(build_id))?;
         if let Some(known) = binary.build_id.as_ref().and_then(|build_id| self.by_build_id.get(build_id)) {
-            return Ok(Ok(*known));
+            return Ok(*known);
         }
-        let mut loaded = Loaded {
-            spans: Vec::new(),
-            page_table: Ref::default(),
-            first_page: 0,
-            pages: 0,
-            rules: Ref::default(),
-            segments: binary.segments,
-            flags: if binary.has_v8 { MappingEntry::CHAIN_IN_HOLES } else { 0 },
-            users: 0,
-            unused_since: now,
-        };
-        match pages {
-            None => loaded.flags |= MappingEntry::NO_TABLES,
-            Some(pages) => {
-                if let Err(error) = self.place(&pages, &mut loaded) {
-                    for span in loaded.spans {
-                        self.arena.give_up(span, now);
-                    }
-                    return Ok(Err(error.into()));
-                }
-            }
-        }
+        let flags = if binary.has_v8 { MappingEntry::CHAIN_IN_HOLES } else { 0 };
+        let loaded = Loaded::place(&mut self.arena, binary.segments, flags, pages.as_ref(), now)?;
         let id = BinaryId(self.next_binary);
         self.next_binary += 1;
         if let Some(build_id) = binary.build_id {
             self.by_build_id.insert(build_id, id);
         }
         self.binaries.insert(id, loaded);
-        Ok(Ok(id))
-    }
-
-    /// Writes a binary's tables into the arena: rows, rules, page table.
-    fn place(&mut self, pages: &Pages, loaded: &mut Loaded) -> Result<(), ArenaError> {
-        let mut table = Vec::with_capacity(pages.counts.len() * 2);
-        let mut rest = &pages.rows[..];
-        let mut counts = pages.counts.iter().copied().peekable();
-        while counts.peek().is_some() {
-            // As many pages together as fit a part of a chunk: less to keep account of.
-            let mut group = Vec::new();
-            let mut words = 0;
-            while let Some(count) = counts.next_if(|count| words == 0 || words + count <= GROUP_WORDS) {
-                group.push((words, count));
-                words += count;
-            }
-            let (rows, others) = rest.split_at(words as usize);
-            rest = others;
-            let span = self.arena.place(rows)?;
-            let Ref(place) = span.place();
-            table.extend(group.into_iter().flat_map(|(start, count)| [place + start, count]));
-            loaded.spans.push(span);
-        }
-        let rules = self.arena.place(&words_of(&pages.rules))?;
-        loaded.rules = rules.place();
-        loaded.spans.push(rules);
-        let page_table = self.arena.place(&table)?;
-        loaded.page_table = page_table.place();
-        loaded.spans.push(page_table);
-        loaded.first_page = pages.first;
-        loaded.pages = pages.counts.len() as u32;
-        Ok(())
+        Ok(id)
     }
 
     fn publish(
         &mut self,
         process: ProcessId,
-        mappings: Vec<(CodeMapping, Option<BinaryId>)>,
+        mappings: Vec<(CodeMapping, Backed)>,
+        makes_code: bool,
         now: Duration,
     ) -> Result<(), TablesError> {
         let entries: Vec<MappingEntry> =
-            mappings.iter().map(|(mapping, binary)| self.entry(mapping, *binary)).collect();
+            mappings.iter().map(|(mapping, backed)| self.entry(mapping, *backed)).collect();
         let is_jit = |entry: &MappingEntry| entry.flags & MappingEntry::CHAIN_IN_HOLES != 0;
-        let has_jit = mappings.iter().any(|(mapping, _)| mapping.code == Code::Anonymous);
-        let flags = if has_jit || entries.iter().any(is_jit) { ProcessTable::HAS_JIT } else { 0 };
+        let flags = if makes_code || entries.iter().any(is_jit) { ProcessTable::HAS_JIT } else { 0 };
         self.generation += 1;
-        let mut epoch = self.processes.get(&process).map_or(self.generation, |before| before.epoch);
-        let mut meanings = self
-            .processes
-            .get_mut(&process)
-            .map(|before| std::mem::take(&mut before.meanings))
-            .unwrap_or_default();
         let current: Vec<_> = mappings
             .iter()
             .zip(&entries)
-            .filter_map(|((mapping, binary), entry)| {
-                Some(((mapping.start, mapping.end), ((*binary)?, entry.bias)))
+            .filter_map(|((mapping, backed), entry)| {
+                Some(((mapping.start, mapping.end), (backed.binary()?, entry.bias)))
             })
             .collect();
-        if meanings.len() > MAX_MEANINGS || contradicts(&meanings, &current) {
-            epoch = self.generation;
-            meanings.clear();
-        }
-        meanings.extend(current);
+        let is_kept = |before: &&Published| {
+            before.meanings.len() <= MAX_MEANINGS && !contradicts(&before.meanings, &current)
+        };
+        let kept = self.processes.get(&process).filter(is_kept);
+        let (keeps_epoch, epoch) = (kept.is_some(), kept.map_or(self.generation, |kept| kept.table.epoch));
         let list = self.arena.place(&words_of(&entries))?;
         let table = ProcessTable {
             mappings: list.place(),
@@ -348,15 +306,23 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
                 binary.users += 1;
             }
         }
-        let before = self.processes.insert(process, Published { mappings, list, meanings, epoch });
+        // Only now that nothing can fail any more: what addresses meant must not be lost.
+        let before = self.processes.remove(&process);
+        let mut meanings = HashMap::new();
         if let Some(before) = before {
             self.retire(&before.mappings, before.list, now);
+            meanings = before.meanings;
         }
+        if !keeps_epoch {
+            meanings.clear();
+        }
+        meanings.extend(current);
+        self.processes.insert(process, Published { mappings, list, meanings, table });
         Ok(())
     }
 
     /// Gives up what an entry referred to that is published no more.
-    fn retire(&mut self, mappings: &[(CodeMapping, Option<BinaryId>)], list: Span, now: Duration) {
+    fn retire(&mut self, mappings: &[(CodeMapping, Backed)], list: Span, now: Duration) {
         self.arena.give_up(list, now);
         for binary in used(mappings) {
             if let Some(binary) = self.binaries.get_mut(&binary) {
@@ -366,27 +332,34 @@ impl<C: Chunks, P: Processes> Tables<C, P> {
         }
     }
 
-    fn entry(&self, mapping: &CodeMapping, binary: Option<BinaryId>) -> MappingEntry {
-        let CodeMapping { start, end, offset, .. } = *mapping;
-        let without = MappingEntry { start, end, flags: MappingEntry::NO_TABLES, ..MappingEntry::default() };
-        let Some(binary) = binary.and_then(|binary| self.binaries.get(&binary)) else { return without };
-        let Some(bias) = segment::bias(&binary.segments, start, offset, end - start) else { return without };
-        MappingEntry {
-            start,
-            end,
-            bias,
-            page_table: binary.page_table,
-            first_page: binary.first_page,
-            pages: binary.pages,
-            rules: binary.rules,
-            flags: binary.flags,
-            padding: 0,
-        }
+    fn entry(&self, mapping: &CodeMapping, backed: Backed) -> MappingEntry {
+        backed.binary().and_then(|binary| self.binaries.get(&binary)?.entry(mapping)).unwrap_or_else(|| {
+            let CodeMapping { start, end, .. } = *mapping;
+            let flags = match backed {
+                Backed::Unread => MappingEntry::UNREAD,
+                Backed::Binary(_) | Backed::Nothing => MappingEntry::NO_TABLES,
+            };
+            MappingEntry { start, end, flags, ..MappingEntry::default() }
+        })
     }
 }
 
-/// Words of rows that are placed together: a quarter of a chunk.
-const GROUP_WORDS: u32 = 1 << 14;
+/// All but `excess` mappings: those of no file go first, as walks guess through code in no mapping just as they go
+/// through those; then the last ones.
+fn fitting(mappings: &[CodeMapping], excess: usize) -> Cow<'_, [CodeMapping]> {
+    if excess == 0 {
+        return Cow::Borrowed(mappings);
+    }
+    let mut anonymous = excess;
+    let is_kept = |mapping: &&CodeMapping| {
+        let goes = mapping.code == Code::Anonymous && anonymous > 0;
+        anonymous -= usize::from(goes);
+        !goes
+    };
+    let mut kept: Vec<CodeMapping> = mappings.iter().filter(is_kept).cloned().collect();
+    kept.truncate(mappings.len() - excess);
+    Cow::Owned(kept)
+}
 
 /// Ranges of addresses that are remembered of a process. One that loads and unloads libraries for ever at other
 /// addresses begins a new epoch then.
@@ -401,11 +374,6 @@ fn contradicts(meanings: &HashMap<(u64, u64), Meaning>, current: &[((u64, u64), 
 }
 
 /// The binaries of a list, each once.
-fn used(mappings: &[(CodeMapping, Option<BinaryId>)]) -> HashSet<BinaryId> {
-    mappings.iter().filter_map(|(_, binary)| *binary).collect()
-}
-
-/// The words of plain records.
-fn words_of<T: IntoBytes + zerocopy::Immutable>(records: &[T]) -> Vec<u32> {
-    records.as_bytes().as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
+fn used(mappings: &[(CodeMapping, Backed)]) -> HashSet<BinaryId> {
+    mappings.iter().filter_map(|(_, backed)| backed.binary()).collect()
 }

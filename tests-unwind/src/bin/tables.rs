@@ -27,7 +27,7 @@ fn main() -> Result<()> {
                 continue;
             }
         };
-        let pages = Pages::cut(&rows);
+        let pages = Pages::cut(&rows)?;
         let took = started.elapsed();
         let mut unsupported: BTreeMap<i32, usize> = BTreeMap::new();
         for row in &rows.rows {

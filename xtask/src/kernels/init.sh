@@ -10,6 +10,8 @@ mkdir -p /results /tmp
 # Seconds. A case takes about ten; one that hangs is ended, so that the others and its messages are seen.
 patience=120
 failed=
+# churn.c is for real processors.
+export CHURN_THREADS=2 CHURN_PAIRS=5000
 
 # await WORD FILE PID: until a line of the file starts with the word. Fails when its writer is gone.
 await() {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 /// Modules that turn events into a report: no kernel, no runtime, no files, no clock (time arrives in events).
-const PURE: [&str; 5] = ["event", "attribute", "ledger", "verdict", "report"];
+const PURE: [&str; 6] = ["event", "attribute", "ledger", "verdict", "judge", "report"];
 const NOT_PURE: [&[&str]; 5] =
     [&["aya"], &["tokio"], &["std", "fs"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
 

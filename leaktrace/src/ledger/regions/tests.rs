@@ -67,7 +67,7 @@ fn a_mapping_is_freed_when_its_last_piece_goes() {
     let steps = [((12, 2), 2), ((10, 1), 3), ((17, 1), 4), ((11, 1), 5)];
     for ((page, pages), freed) in steps {
         regions.apply(&unmap(page, pages, 10));
-        let block = LiveBlock { size: (8 - freed) * PAGE, born: 2 };
+        let block = LiveBlock { size: (8 - freed) * PAGE, born: 2, address: 0 };
         assert_eq!(of(&regions, A), (totals(1, 8, 0, freed), vec![block]));
     }
     regions.apply(&unmap(0, 100, 20));
@@ -78,8 +78,14 @@ fn a_mapping_is_freed_when_its_last_piece_goes() {
 #[test]
 fn a_fixed_mapping_ends_what_it_covers() {
     let regions = after(&[map(10, 8, A, 1), map(12, 2, B, 5)]);
-    assert_eq!(of(&regions, A), (totals(1, 8, 0, 2), vec![LiveBlock { size: 6 * PAGE, born: 2 }]));
-    assert_eq!(of(&regions, B), (totals(1, 2, 0, 0), vec![LiveBlock { size: 2 * PAGE, born: 6 }]));
+    assert_eq!(
+        of(&regions, A),
+        (totals(1, 8, 0, 2), vec![LiveBlock { size: 6 * PAGE, born: 2, address: 0 }])
+    );
+    assert_eq!(
+        of(&regions, B),
+        (totals(1, 2, 0, 0), vec![LiveBlock { size: 2 * PAGE, born: 6, address: 0 }])
+    );
     assert_eq!(regions.unknown_bytes(), 0);
 }
 
@@ -94,7 +100,7 @@ fn lengths_are_rounded_up_to_pages_as_the_kernel_does() {
 fn mremap_books_the_new_range_to_its_caller() {
     let grown = after(&[map(10, 4, A, 1), remap((10, 4), (10, 6), B, 5)]);
     assert_eq!(of(&grown, A), (totals(1, 4, 1, 4), vec![]));
-    assert_eq!(of(&grown, B), (totals(1, 6, 0, 0), vec![LiveBlock { size: 6 * PAGE, born: 6 }]));
+    assert_eq!(of(&grown, B), (totals(1, 6, 0, 0), vec![LiveBlock { size: 6 * PAGE, born: 6, address: 0 }]));
 
     let part_moved_onto_another = after(&[map(10, 4, A, 1), map(20, 4, A, 3), remap((12, 2), (21, 2), B, 5)]);
     assert_eq!(of(&part_moved_onto_another, A).0, totals(2, 8, 0, 4));
@@ -115,14 +121,20 @@ fn an_unmap_that_arrives_late_spares_the_mapping_made_since() {
     let late = Region { entered: 3, returned: 9, ..unmap(10, 4, 3) };
     let regions = after(&[map(10, 4, A, 1), map(10, 4, B, 5), late]);
     assert_eq!(of(&regions, A), (totals(1, 4, 1, 4), vec![]));
-    assert_eq!(of(&regions, B), (totals(1, 4, 0, 0), vec![LiveBlock { size: 4 * PAGE, born: 6 }]));
+    assert_eq!(
+        of(&regions, B),
+        (totals(1, 4, 0, 0), vec![LiveBlock { size: 4 * PAGE, born: 6, address: 0 }])
+    );
     assert_eq!(regions.unknown_bytes(), 0);
 }
 
 #[test]
 fn of_two_mappings_that_arrive_crossed_the_later_one_stands() {
     let regions = after(&[map(12, 4, B, 5), map(10, 4, A, 1)]);
-    assert_eq!(of(&regions, A), (totals(1, 4, 0, 2), vec![LiveBlock { size: 2 * PAGE, born: 2 }]));
+    assert_eq!(
+        of(&regions, A),
+        (totals(1, 4, 0, 2), vec![LiveBlock { size: 2 * PAGE, born: 2, address: 0 }])
+    );
     assert_eq!(of(&regions, B).0, totals(1, 4, 0, 0));
 }
 
@@ -182,7 +194,7 @@ impl Naive {
                 freed_bytes: length - size,
             };
             if size > 0 {
-                blocks.push(LiveBlock { size, born: *born });
+                blocks.push(LiveBlock { size, born: *born, address: 0 });
             }
         }
         (totals, blocks)

@@ -1,7 +1,7 @@
 //! The files behind a process's code: known to the books, probed where they hold an allocator, and what their
 //! code is unwound and named by.
 
-use std::{fs::File, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use leaktrace_common::process::ProcessId;
 
@@ -39,11 +39,21 @@ impl Session {
         if let Err(error) = self.unwinding.update(process, pid, mappings, &self.probes) {
             self.notices.push(Notice::NoTables(error.to_string()));
         }
+        match self.engines.update(&self.kernel, process, pid, mappings, &self.probes) {
+            Ok(Some(engine)) => self.say(&Event::Engine(engine)),
+            Ok(None) => {}
+            Err(error) => self.notices.push(Notice::Unseen(format!("JavaScript of pid {pid}: {error}"))),
+        }
     }
 
     pub(super) fn drop_tables(&mut self, process: ProcessId) {
         self.remapped.remove(&process);
+        self.crowded.remove(&process);
         if let Err(error) = self.unwinding.remove(process) {
+            self.notices.push(Notice::NoTables(error.to_string()));
+        }
+        self.check_engines();
+        if let Err(error) = self.kernel.forget_v8(process) {
             self.notices.push(Notice::NoTables(error.to_string()));
         }
     }
@@ -56,11 +66,19 @@ impl Session {
             self.say(&Event::Binary(event::Binary { id, path }));
             let hooks: Vec<_> = self.probes.hook_names(id).map(|(n, name)| (n, name.to_owned())).collect();
             for (number, function) in hooks {
-                self.say(&Event::Hooked(event::Hooked { number, function }));
+                self.say(&Event::Hooked(event::Hooked { number, function, javascript: false }));
             }
-            if let Ok(file) = File::open(self.probes.binary(id).file.probe_path()) {
+            let hooks: Vec<_> = self.probes.sample_hooks(id).collect();
+            for (number, name) in hooks {
+                let function = name.to_owned();
+                self.say(&Event::Hooked(event::Hooked { number, function, javascript: true }));
+            }
+            if let Some(unusable) = self.probes.unusable(id) {
+                self.notices.push(Notice::Unseen(unusable.to_string()));
+            }
+            if let Ok((file, debug)) = self.probes.for_names(id) {
                 // Without it the names are missing, and the report says so.
-                let _ = self.symbols.add_binary(id, file);
+                let _ = self.symbols.add_binary(id, file, debug);
             }
         }
         id
@@ -104,7 +122,7 @@ impl Session {
                 attached.push((self.probes.binary(*id).name(), done));
             }
         }
-        let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none();
+        let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none() || self.probes.v8(*id).is_some();
         if !files.iter().any(has_hooks) {
             let reason = |id: &BinaryId| {
                 let why = self.probes.why_not(*id)?;

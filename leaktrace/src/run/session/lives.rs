@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use leaktrace_common::process::ProcessId;
+use leaktrace_common::{process::ProcessId, unwind::MAX_MAPPINGS};
 
 use super::{
     super::{Failure, probes::Attached, spaces::Space, watch::Watched},
@@ -46,7 +46,7 @@ impl Session {
             self.remap(change, &mut lists)?;
         }
         for (process, list) in lists {
-            self.say(&Event::Mappings(event::Mappings { process, list }));
+            self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         }
         Ok(lives)
     }
@@ -64,10 +64,19 @@ impl Session {
             Change::Exec { comm } => self.spaces.exec(tgid, at, comm),
             Change::Mapping { start, end, file_offset, device, inode, path } => {
                 let kind = mapping_kind(&path, device, inode);
-                let mapping = Mapping { start, end, file_offset, executable: true, kind };
+                let mapping = Mapping {
+                    start,
+                    end,
+                    file_offset,
+                    executable: true,
+                    writable: false,
+                    accessible: true,
+                    shared: false,
+                    kind,
+                };
                 let Some((mapped, file)) = self.place(tgid, &mapping) else { return Ok(()) };
-                if let Some(process) = self.spaces.map(tgid, mapped) {
-                    lists.entry(process).or_default().push(mapped);
+                if let Some(process) = self.spaces.map(tgid, at, mapped) {
+                    event::lay_over(lists.entry(process).or_default(), mapped);
                 }
                 if let Some(file) = file {
                     self.attach_late(tgid, file)?;
@@ -87,8 +96,9 @@ impl Session {
             return Ok(());
         }
         match self.probes.attach(&mut self.kernel, file, pid) {
-            Ok(Some(Attached { functions, .. })) => {
+            Ok(Some(Attached { functions, engine_probes, .. })) => {
                 let file = self.probes.binary(file).name();
+                let functions = functions + engine_probes;
                 self.notices.push(Notice::AttachedLate { pid: tgid, file, functions });
                 Ok(())
             }
@@ -149,12 +159,33 @@ impl Session {
         }
         for process in stale {
             let Some(pid) = self.pid_of(process) else { continue };
-            let Ok(mappings) = Mappings::read(pid) else { continue };
-            let executable = mappings.iter().filter(|mapping| mapping.executable);
-            let list: Vec<_> =
-                executable.filter_map(|mapping| self.place(pid, mapping)).map(|(mapped, _)| mapped).collect();
-            self.say(&Event::Mappings(event::Mappings { process, list }));
+            let Some(list) = self.reread(pid) else { continue };
+            self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         }
+    }
+
+    /// What is unmapped is told by nothing, so that a process which maps code at ever new places has ever more of it
+    /// in the books. Before its tables are full only what is there is kept.
+    pub(super) fn make_room(&mut self, process: ProcessId, pid: u32) {
+        let known = self.ledger.mappings(process).len();
+        // If most of it is still there, not again before there is as much more.
+        let least = self.crowded.get(&process).map_or(MAX_MAPPINGS, |after| MAX_MAPPINGS.max(after * 5 / 4));
+        if known <= least {
+            return;
+        }
+        let Some(list) = self.reread(pid) else { return };
+        self.crowded.insert(process, list.len());
+        self.spaces.reread(pid, process, &list);
+        self.say(&Event::Mappings(event::Mappings { process, list, whole: true }));
+        // This was for the update that follows.
+        self.remapped.remove(&process);
+    }
+
+    /// The executable mappings as /proc has them; none where the process is gone.
+    fn reread(&mut self, pid: u32) -> Option<Vec<event::Mapping>> {
+        let mappings = Mappings::read(pid).ok()?;
+        let executable = mappings.iter().filter(|mapping| mapping.executable);
+        Some(executable.filter_map(|mapping| self.place(pid, mapping)).map(|(mapped, _)| mapped).collect())
     }
 
     /// Takes leave of processes that have ended.
@@ -193,7 +224,7 @@ fn life(process: ProcessId, tgid: u32, at: u64, space: &Space, command: Option<S
     let (comm, list) = (comm.clone(), mappings.clone());
     [
         Event::Traced(event::Traced { process, pid: tgid, comm, command, at }),
-        Event::Mappings(event::Mappings { process, list }),
+        Event::Mappings(event::Mappings { process, list, whole: false }),
     ]
 }
 

@@ -1,5 +1,14 @@
 //! On files made by the machine's C compiler; where there is none the tests say so and pass.
 
+// The harness of the kernel tests is built on this crate and so cannot be a dependency.
+#[path = "../../../../tests-kernel/src/skip.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "it is a part of the harness, and `cargo xtask test` reads its mark"
+)]
+mod skip;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -41,9 +50,13 @@ impl Folder {
         if self.run("cc", &["-g", "-O1", "-Wl,--build-id=sha1", "-o", "program", "inline.c"]) {
             return Some(self.0.join("program"));
         }
-        eprintln!("skipped: no C compiler");
+        skipped("no C compiler");
         None
     }
+}
+
+fn skipped(why: &str) {
+    skip::skip("tools", why);
 }
 
 impl Drop for Folder {
@@ -65,8 +78,12 @@ fn offset_of(program: &Path, symbol: &str) -> FileOffset {
 }
 
 fn name_of(file: File, offset: FileOffset) -> Named {
+    name_with(file, None, offset)
+}
+
+fn name_with(file: File, debug: Option<File>, offset: FileOffset) -> Named {
     let mut symbols = SymbolThread::start().unwrap();
-    symbols.add_binary(BinaryId(1), file).unwrap();
+    symbols.add_binary(BinaryId(1), file, debug).unwrap();
     let place = Place::Binary { binary: BinaryId(1), offset };
     let mut names = Names::default();
     symbols.resolve(&[place, place], &mut names).unwrap();
@@ -97,7 +114,7 @@ fn names_of_cpp_and_rust_are_demangled() {
         int main() { return store::Cache().put(1); }";
     std::fs::write(folder.0.join("names.cpp"), source).unwrap();
     if !folder.run("c++", &["-O0", "-o", "program", "names.cpp"]) {
-        eprintln!("skipped: no C++ compiler");
+        skipped("no C++ compiler");
         return;
     }
     let program = folder.0.join("program");
@@ -126,7 +143,7 @@ fn a_stripped_file_is_named_from_the_debug_file_beside_it() {
     let is_stripped = folder.run("objcopy", &["--only-keep-debug", "program", "program.debug"])
         && folder.run("objcopy", &["--strip-all", "--add-gnu-debuglink=program.debug", "program"]);
     if !is_stripped {
-        eprintln!("skipped: no objcopy");
+        skipped("no objcopy");
         return;
     }
     let named = name_of(File::open(&program).unwrap(), offset);
@@ -134,6 +151,49 @@ fn a_stripped_file_is_named_from_the_debug_file_beside_it() {
     std::fs::remove_file(folder.0.join("program.debug")).unwrap();
     let named = name_of(File::open(&program).unwrap(), offset);
     assert!(matches!(named, Named::Unknown(NoName::NoSymbols | NoName::NotCovered)), "{named:?}");
+}
+
+#[test]
+fn a_debug_file_that_comes_with_a_stripped_file_names_it_wherever_it_was() {
+    let folder = Folder::new("given");
+    let Some(program) = folder.compile() else { return };
+    let offsets = [offset_of(&program, "outer"), FileOffset(0)];
+    if !(folder.run("objcopy", &["--only-keep-debug", "program", "elsewhere"])
+        && folder.run("objcopy", &["--strip-all", "program"]))
+    {
+        skipped("no objcopy");
+        return;
+    }
+    let open = |name| File::open(folder.0.join(name)).unwrap();
+    let named = name_with(open("program"), Some(open("elsewhere")), offsets[0]);
+    assert_eq!(functions(&named), [("inner", Some(3), true), ("outer", Some(6), false)]);
+    // No code: neither file has a name for it.
+    let named = name_with(open("program"), Some(open("elsewhere")), offsets[1]);
+    assert!(matches!(named, Named::Unknown(_)), "{named:?}");
+    // A broken one takes nothing away.
+    let Some(program) = folder.compile() else { return };
+    std::fs::write(folder.0.join("elsewhere"), "no debug file").unwrap();
+    let named = name_with(open("program"), Some(open("elsewhere")), offset_of(&program, "outer"));
+    assert_eq!(functions(&named).last().map(|name| name.0), Some("outer"));
+}
+
+/// As Fedora makes them: the functions' symbols, packed, in a section of the stripped file.
+#[test]
+fn a_stripped_file_is_named_from_its_mini_debug_info() {
+    let folder = Folder::new("mini");
+    let Some(program) = folder.compile() else { return };
+    let offset = offset_of(&program, "outer");
+    let made = folder.run("objcopy", &["--strip-debug", "--remove-section=.comment", "program", "mini"])
+        && folder.run("xz", &["-z", "mini"])
+        && folder.run("objcopy", &["--strip-all", "program"])
+        && folder.run("objcopy", &["--add-section=.gnu_debugdata=mini.xz", "program"]);
+    if !made {
+        skipped("no objcopy or no xz");
+        return;
+    }
+    let data = std::fs::read(&program).unwrap();
+    assert!(object::File::parse(&*data).unwrap().symbols().next().is_none(), "it is not stripped");
+    assert_eq!(functions(&name_of(File::open(&program).unwrap(), offset)), [("outer", None, false)]);
 }
 
 #[test]

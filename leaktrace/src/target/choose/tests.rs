@@ -7,7 +7,7 @@ const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6";
 /// The hooks of a file of this machine; none, with a word, where it is not installed.
 fn hooks(path: &str, wanted: &Wanted) -> Option<Result<Hooks, NoAllocator>> {
     let Ok(data) = std::fs::read(path) else {
-        eprintln!("skipped: no {path}");
+        crate::say!("skipped: no {path}");
         return None;
     };
     Some(hooks_of(&Binary::parse(&data).unwrap(), wanted))
@@ -126,7 +126,7 @@ mod with_a_compiler {
             .status();
         std::fs::remove_file(&file).unwrap();
         if !made.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: no working C compiler");
+            crate::say!("skipped: no working C compiler");
             return None;
         }
         let data = std::fs::read(&library).unwrap();
@@ -180,7 +180,7 @@ mod with_a_compiler {
             let _ = std::fs::remove_file(path);
         }
         if !made {
-            eprintln!("skipped: no C compiler that links statically");
+            crate::say!("skipped: no C compiler that links statically");
             return;
         }
         let mut binary = Binary::parse(&program).unwrap();

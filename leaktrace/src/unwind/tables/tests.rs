@@ -1,8 +1,13 @@
 //! Tables are shared, kept, told apart and freed.
 
-use std::{cell::RefCell, fs::File, rc::Rc, slice};
+use std::{
+    cell::{Cell, RefCell},
+    fs::File,
+    rc::Rc,
+    slice,
+};
 
-use leaktrace_common::unwind::CHUNK_WORDS;
+use leaktrace_common::unwind::{CHUNK_WORDS, Rule, find_mapping, rule_at};
 
 use super::*;
 
@@ -17,10 +22,19 @@ impl Chunks for Heap {
 }
 
 #[derive(Clone, Default)]
-struct Kernel(Rc<RefCell<HashMap<ProcessId, ProcessTable>>>);
+struct Kernel(Rc<RefCell<HashMap<ProcessId, ProcessTable>>>, Rc<Cell<bool>>);
+
+impl Kernel {
+    fn refuses(&self, refuses: bool) {
+        self.1.set(refuses);
+    }
+}
 
 impl Processes for Kernel {
     fn publish(&mut self, process: ProcessId, table: ProcessTable) -> io::Result<()> {
+        if self.1.get() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         self.0.borrow_mut().insert(process, table);
         Ok(())
     }
@@ -35,11 +49,15 @@ impl Processes for Kernel {
 #[derive(Default)]
 struct Own(usize);
 
+/// The inode of a file that is mapped as code and is none.
+const NO_ELF: u64 = 405;
+
 impl Images for Own {
     fn open(&mut self, mapping: &CodeMapping) -> io::Result<Image> {
         self.0 += 1;
         match mapping.code {
             Code::File { inode: 404, .. } => Err(io::ErrorKind::NotFound.into()),
+            Code::File { inode: NO_ELF, .. } => Ok(Image::Bytes(b"a font".to_vec())),
             _ => Ok(Image::File(File::open("/bin/true")?)),
         }
     }
@@ -114,10 +132,71 @@ fn memory_of_ended_processes_is_free_after_its_rest() {
 }
 
 #[test]
-fn a_binary_that_cannot_be_opened_is_unwound_by_frame_pointers_and_said() {
+fn a_binary_that_cannot_be_read_is_a_gap_of_its_own_and_its_frames_are_guesses() {
     let kernel = Kernel::default();
     let mut tables = Tables::new(Heap, kernel.clone());
-    let gaps = tables.update(A, &[file(0x1000_0000, 404)], &mut Own::default(), START).unwrap();
-    assert_eq!(gaps.unreadable.len(), 1);
-    assert_eq!(kernel.0.borrow()[&A].count, 1);
+    let starts = [0x1000_0000, 0x2000_0000, 0x3000_0000];
+    let mappings = [file(starts[0], 404), file(starts[1], 1), file(starts[2], NO_ELF)];
+    let gaps = tables.update(A, &mappings, &mut Own::default(), START).unwrap();
+    let unread: Vec<u64> = gaps.unreadable.iter().map(|(mapping, _)| mapping.start).collect();
+    assert_eq!(unread, [starts[0], starts[2]]);
+    let table = kernel.0.borrow()[&A];
+    let is_guess = |start| {
+        let found = rule_at(tables.arena(), &table, &mut MappingEntry::default(), start + 0x10);
+        found == Ok(Rule::GUESS)
+    };
+    assert_eq!(starts.map(is_guess), [true, false, true]);
+}
+
+#[test]
+fn code_of_a_jit_is_no_guess() {
+    let kernel = Kernel::default();
+    let mut tables = Tables::new(Heap, kernel.clone());
+    let mapping = CodeMapping { code: Code::Anonymous, ..file(0x1000_0000, 0) };
+    tables.update(A, slice::from_ref(&mapping), &mut Own::default(), START).unwrap();
+    let table = kernel.0.borrow()[&A];
+    let rule = rule_at(tables.arena(), &table, &mut MappingEntry::default(), mapping.start);
+    assert_eq!(rule, Ok(Rule::CHAIN));
+}
+
+#[test]
+fn an_update_that_failed_does_not_forget_what_addresses_meant() {
+    let kernel = Kernel::default();
+    let mut tables = Tables::new(Heap, kernel.clone());
+    let mut update = |mappings: &[CodeMapping]| tables.update(A, mappings, &mut Own::default(), START);
+    let (main, library) = (file(0x1000_0000, 1), file(0x2000_0000, 1));
+    update(&[main.clone(), library]).unwrap();
+    kernel.refuses(true);
+    update(slice::from_ref(&main)).unwrap_err();
+    kernel.refuses(false);
+    update(slice::from_ref(&main)).unwrap();
+    let before = kernel.0.borrow()[&A].epoch;
+    // Where the library was there is something else.
+    update(&[main, file(0x2010_0000, 1)]).unwrap();
+    assert_ne!(kernel.0.borrow()[&A].epoch, before);
+}
+
+#[test]
+fn of_too_many_mappings_those_of_a_jit_go_first_and_walks_still_know_of_it() {
+    let kernel = Kernel::default();
+    let mut tables = Tables::new(Heap, kernel.clone());
+    let mapping = |index: u64, code| {
+        let start = 0x1000_0000 + index * 0x40_0000;
+        CodeMapping { start, end: start + 0x1000, offset: 0, code }
+    };
+    let count = MAX_MAPPINGS as u64 + 10;
+    let mut mappings: Vec<CodeMapping> =
+        (0..count).map(|index| mapping(index, Code::File { device: 1, inode: 1 })).collect();
+    mappings[5..10].iter_mut().for_each(|mapping| mapping.code = Code::Anonymous);
+    let gaps = tables.update(A, &mappings, &mut Own::default(), START).unwrap();
+    assert_eq!(gaps.left_out, 10);
+    let table = kernel.0.borrow()[&A];
+    assert_eq!(table.count as usize, MAX_MAPPINGS);
+    let is_known = |index: usize| {
+        let mut found = MappingEntry::default();
+        find_mapping(tables.arena(), &table, &mut found, mappings[index].start)
+    };
+    assert!([0, 4, 10, MAX_MAPPINGS + 4].into_iter().all(is_known));
+    assert!(!(5..10).chain(MAX_MAPPINGS + 5..MAX_MAPPINGS + 10).any(is_known));
+    assert_ne!(table.flags & ProcessTable::HAS_JIT, 0);
 }

@@ -1,0 +1,509 @@
+//! V8 as the kernel side sees it: where things lie in its objects, samples of its heap, its cycles of collection.
+//!
+//! Pointers between V8's objects are tagged: their lowest bit is 1. Offsets here are from an object's start, which is
+//! its tagged pointer less 1. A small integer is in the upper half of a word whose lowest bit is 0.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Names a JavaScript function for as long as its process lives, whatever the collector moves: the id of its script
+/// (20 bits) and the number of its literal within (24 bits), and of which isolate, as each numbers its scripts anew (12
+/// bits). Script id 0 stands for what has no script (made by C++); the number is then made from an address.
+#[repr(transparent)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+pub struct FunctionKey(pub u64);
+
+impl FunctionKey {
+    const BITS: u32 = 24;
+    const MASK: u64 = (1 << Self::BITS) - 1;
+    const SCRIPT_BITS: u32 = 20;
+    const SCRIPT_MASK: u64 = (1 << Self::SCRIPT_BITS) - 1;
+    const ISOLATE_BITS: u32 = 12;
+
+    /// Isolates that are told apart, the first thread's counted.
+    pub const ISOLATES: u32 = (1 << Self::ISOLATE_BITS) - 1;
+
+    /// Stands for code made from WebAssembly, of which frames do not say the function. No isolate has this number.
+    pub const WASM: Self = Self((1 << (Self::BITS + Self::SCRIPT_BITS + Self::ISOLATE_BITS)) - 1);
+
+    /// Of isolate 0, the first thread's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(script: u32, literal: u32) -> Self {
+        Self((script as u64 & Self::SCRIPT_MASK) << Self::BITS | literal as u64 & Self::MASK)
+    }
+
+    /// Whether no other function of the isolate has the same key.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_distinct(script: u32, literal: u32) -> bool {
+        script as u64 <= Self::SCRIPT_MASK && literal as u64 <= Self::MASK
+    }
+
+    #[must_use]
+    #[inline(always)]
+    pub const fn in_isolate(self, isolate: u16) -> Self {
+        const SHIFT: u32 = FunctionKey::BITS + FunctionKey::SCRIPT_BITS;
+        Self(self.0 & ((1 << SHIFT) - 1) | (isolate as u64) << SHIFT)
+    }
+
+    #[must_use]
+    pub const fn isolate(self) -> u16 {
+        (self.0 >> (Self::BITS + Self::SCRIPT_BITS)) as u16
+    }
+
+    /// No other isolate's script has this.
+    #[must_use]
+    pub const fn script(self) -> u32 {
+        (self.0 >> Self::BITS) as u32
+    }
+
+    #[must_use]
+    pub const fn literal(self) -> u32 {
+        (self.0 & Self::MASK) as u32
+    }
+}
+
+/// A word of a stack's frames. Return addresses have a highest byte of 0, the other words say which in theirs.
+///
+/// A frame of JavaScript is a return address as any other, and after it the function; and where that is interpreted,
+/// the place in its bytecode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// A return address.
+    Address(u64),
+    /// The function that runs in the frame of the address before it.
+    Function(FunctionKey),
+    /// Where in its bytecode the function before it is: the offset as the interpreter keeps it, which is in bytes from
+    /// the `BytecodeArray`'s tagged pointer.
+    Bytecode(u32),
+}
+
+const KIND_SHIFT: u32 = 56;
+const FUNCTION: u64 = 0x80;
+const BYTECODE: u64 = 0x81;
+
+impl Word {
+    #[must_use]
+    #[inline(always)]
+    pub const fn pack(self) -> u64 {
+        match self {
+            Self::Address(address) => address,
+            Self::Function(key) => FUNCTION << KIND_SHIFT | key.0,
+            Self::Bytecode(offset) => BYTECODE << KIND_SHIFT | offset as u64,
+        }
+    }
+
+    #[must_use]
+    pub const fn unpack(word: u64) -> Self {
+        let rest = word & ((1 << KIND_SHIFT) - 1);
+        match word >> KIND_SHIFT {
+            FUNCTION => Self::Function(FunctionKey(rest)),
+            BYTECODE => Self::Bytecode(rest as u32),
+            _ => Self::Address(word),
+        }
+    }
+}
+
+/// What the kernel side may do with a process's V8; each is checked by itself, see `leaktrace::runtime::v8`.
+pub mod can {
+    /// Read JavaScript frames.
+    pub const FRAMES: u32 = 1;
+    /// Take samples of what is allocated.
+    pub const SAMPLES: u32 = 2;
+    /// Say of an object whether it outlived a collection of the young ones.
+    pub const YOUNG: u32 = 4;
+    /// The same for a whole collection.
+    pub const OLD: u32 = 8;
+    /// Read an object's type and constructor.
+    pub const TYPES: u32 = 16;
+
+    /// What it takes to say of a sample whether its object lives: old objects were young, and their samples lost where
+    /// they moved as such.
+    pub const FOLLOW: u32 = YOUNG | OLD;
+}
+
+/// What is checked on the running process, as often as it takes to be sure.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Where an allocator leads to is an allocation area.
+    Area = 0,
+    /// A page's flags are such, and objects of pages that are not young do not move as young ones.
+    Pages = 1,
+    /// A sampled object begins with a map.
+    Maps = 2,
+    /// What a function on the stack has where its mark should be.
+    Marks = 3,
+}
+
+impl Check {
+    pub const ALL: [Self; 4] = [Self::Area, Self::Pages, Self::Maps, Self::Marks];
+
+    /// Bits of [`can`] that rest on it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn carries(self) -> u32 {
+        match self {
+            Self::Area => can::SAMPLES,
+            Self::Pages => can::FOLLOW,
+            Self::Maps => can::TYPES,
+            Self::Marks => can::OLD,
+        }
+    }
+
+    /// How often it is made, and how often and in which part of them (one in so many) it may fail before what rests on it
+    /// is given up. Areas, maps and marks are either right or wrong most times. Of objects that are taken for old and are
+    /// young only those that survive are caught.
+    const fn terms(self) -> (u32, u32, u32) {
+        match self {
+            Self::Area | Self::Maps => (64, 8, 2),
+            Self::Pages => (256, 4, 64),
+            Self::Marks => (16, 2, 2),
+        }
+    }
+}
+
+/// How a [`Check`] went so far.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Checked {
+    pub made: u32,
+    pub failed: u32,
+}
+
+impl Checked {
+    /// Whether nothing more is to be learned.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_done(self, check: Check) -> bool {
+        self.made >= check.terms().0
+    }
+
+    /// Notes one, and whether it is time to give up what rests on it.
+    #[inline(always)]
+    pub const fn note(&mut self, check: Check, holds: bool) -> bool {
+        let (_, most, one_in) = check.terms();
+        self.made += 1;
+        self.failed += !holds as u32;
+        self.failed >= most && self.failed * one_in > self.made
+    }
+}
+
+/// Whether three words, read where an allocator's pointer leads, can be a linear allocation area in use: start, top
+/// and limit in order, aligned, on one page.
+#[must_use]
+#[inline(always)]
+pub const fn is_area(start: u64, top: u64, limit: u64) -> bool {
+    // A full area's limit is the end of its page, which is the next one's start.
+    let last = limit.wrapping_sub(1);
+    start != 0
+        && start <= top
+        && top <= limit
+        && start < limit
+        && (start | top | limit).is_multiple_of(8)
+        && start / PAGE == last / PAGE
+}
+
+/// Where things lie in one process's V8: value of the kernel map `V8_LAYOUTS`, whose key is a `ProcessId`.
+/// Offsets and sizes in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Layout {
+    /// Start and end of the builtins' code in the binary's text, and of the copy that V8 may have made of it
+    /// beside the code that it compiles; 0 and 0 for none.
+    pub builtins: [u64; 2],
+    pub builtins_copy: [u64; 2],
+    /// Where in the builtins, from their start, interpreted functions run: start and end.
+    pub interpreter: [u64; 2],
+    /// Mean bytes between two samples.
+    pub interval: u64,
+    /// Nanoseconds between two samples of an allocator below which its interval is doubled; 0: it stays.
+    pub least_apart: u64,
+    /// Bits of [`can`].
+    pub can: u32,
+    /// `JSFunction` to its `SharedFunctionInfo`.
+    pub function_shared: u32,
+    /// Instance types of functions, first and last.
+    pub first_function_type: u32,
+    pub last_function_type: u32,
+    /// `SharedFunctionInfo`: to its script, and to the number of its literal (4 bytes).
+    pub shared_script: u32,
+    pub shared_literal: u32,
+    /// `Script` to its id, a small integer.
+    pub script_id: u32,
+    /// `Map`: to the instance type (2 bytes), to the size of an instance in words (1 byte, 0: it varies), and to the
+    /// constructor or the map that it was made from.
+    pub map_instance_type: u32,
+    pub map_instance_size: u32,
+    pub map_constructor: u32,
+    /// Instance type of maps, and the first one of objects that JavaScript can make (their maps have constructors).
+    pub map_type: u32,
+    pub first_object_type: u32,
+    /// A page's flags, from its start; which of them say that its objects are young.
+    pub page_flags: u32,
+    pub young_flags: u32,
+    /// The bits of marked objects, from the page's start or, if `page_metadata` is not 0, from where the word at that
+    /// offset points.
+    pub mark_bitmap: u32,
+    pub page_metadata: u32,
+    /// An allocator's pointer to its area {start, top, limit}.
+    pub allocator_area: u32,
+    /// What frames of WebAssembly have in place of a context; 0 if that is not known.
+    pub wasm_frame: u32,
+    pub state: State,
+}
+
+/// What the kernel side alone changes in a [`Layout`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct State {
+    /// Beginnings and ends of collections since tracing began, and ends of heaps: what is remembered of objects by address
+    /// holds for one value of this.
+    pub collections: u64,
+    /// How many isolates beside the first were numbered.
+    pub isolates: u32,
+    /// How many heaps have ended.
+    pub heaps_ended: u32,
+    /// By [`Check`].
+    pub checked: [Checked; Check::ALL.len()],
+    /// Bits of [`can`] that were given up.
+    pub given_up: u32,
+    pub padding: u32,
+}
+
+/// Size in bytes and alignment of V8's pages.
+pub const PAGE: u64 = 1 << 18;
+
+/// A V8 function that is probed, crossing in the probe's cookie.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// A collection, entry and return: (heap, collector, reason).
+    Collect = 1,
+    /// `Heap::SizeOfObjects`, return: bytes of objects.
+    SizeOfObjects = 2,
+    /// The young objects that live have moved, the others' memory is still as it was. Entry.
+    YoungMoved = 3,
+    /// Mark bits are final. Entry.
+    Marked = 4,
+    /// Forwarding addresses of what a whole collection moved are there. Entry.
+    Evacuated = 5,
+    /// An allocation area is used up, entry: (allocator, size).
+    AllocateSlow = 6,
+    /// The same in V8 before 12, entry: (space, address, size).
+    AllocateObserved = 7,
+    /// A large object, entry and return: its size is the cookie's argument.
+    AllocateLarge = 8,
+    /// `Heap::TearDown`, entry: the heap of an isolate that ends.
+    TearDown = 9,
+}
+
+impl Point {
+    pub const ALL: [Self; 9] = [
+        Self::Collect,
+        Self::SizeOfObjects,
+        Self::YoungMoved,
+        Self::Marked,
+        Self::Evacuated,
+        Self::AllocateSlow,
+        Self::AllocateObserved,
+        Self::AllocateLarge,
+        Self::TearDown,
+    ];
+}
+
+impl TryFrom<u8> for Point {
+    type Error = u8;
+
+    fn try_from(value: u8) -> Result<Self, u8> {
+        Self::ALL.into_iter().find(|point| *point as u8 == value).ok_or(value)
+    }
+}
+
+/// A sampled object: value of the kernel map `V8_SAMPLES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Sample {
+    /// Where it is now.
+    pub address: u64,
+    /// [`Heap::id`] of its isolate's heap; 0 before the thread's first collection.
+    pub heap: u64,
+    /// [`crate::stack::StackId`]
+    pub stack: u64,
+    /// Bytes of allocation that this sample stands for.
+    pub weight: u64,
+    /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`.
+    pub born: u64,
+    /// Constructor of an object that JavaScript made; 0: none, or not looked yet.
+    pub constructor: FunctionKey,
+    /// The object's own size in bytes.
+    pub size: u32,
+    /// [`crate::process::ProcessId`]
+    pub process: u32,
+    /// [`SampleState`]
+    pub state: u32,
+    /// Whole collections of its heap before it was made.
+    pub born_major: u32,
+    /// Collections that it has outlived.
+    pub minor_survived: u16,
+    pub major_survived: u16,
+    /// Of its map, once a collection has looked; 0 before.
+    pub instance_type: u16,
+    pub padding: u16,
+    /// The next of the same list, for the kernel side.
+    pub next: u32,
+    pub padding_2: u32,
+}
+
+/// Where a [`Sample`] stands.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleState {
+    /// Nothing is here.
+    Free = 0,
+    /// No collection has seen it yet.
+    Fresh = 1,
+    /// Among the young objects.
+    Young = 2,
+    Old = 3,
+}
+
+/// Key of the kernel map `V8_HEAPS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct HeapKey {
+    /// [`crate::process::ProcessId`], widened.
+    pub process: u64,
+    /// `v8::internal::Heap`
+    pub heap: u64,
+}
+
+/// Value of the kernel map `V8_HEAPS`. Lists begin with the number of a sample, 0 where they are empty.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Heap {
+    /// What it is called outside: its address, and above that how many heaps of the process had ended before it was first
+    /// seen. A later heap at the same address is another one.
+    pub id: u64,
+    /// Samples that no collection has seen.
+    pub fresh: u32,
+    pub young: u32,
+    pub old: u32,
+    /// Whole collections since tracing began.
+    pub majors: u32,
+}
+
+impl Heap {
+    const ADDRESS_BITS: u32 = 48;
+
+    #[must_use]
+    #[inline(always)]
+    pub const fn id_of(address: u64, heaps_ended: u32) -> u64 {
+        address & ((1 << Self::ADDRESS_BITS) - 1) | (heaps_ended as u64) << Self::ADDRESS_BITS
+    }
+
+    /// Puts a sample into the list of its state.
+    #[inline(always)]
+    pub const fn put(&mut self, number: u32, sample: &mut Sample, state: SampleState) {
+        let list = match state {
+            SampleState::Free | SampleState::Fresh => &mut self.fresh,
+            SampleState::Young => &mut self.young,
+            SampleState::Old => &mut self.old,
+        };
+        sample.state = state as u32;
+        sample.next = *list;
+        *list = number;
+    }
+}
+
+/// Length of the map `V8_SAMPLES`: at half a MiB a sample, 32 GiB of live objects.
+pub const SAMPLES: u32 = 1 << 16;
+
+/// Key of the kernel map `V8_FUNCTIONS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FunctionOf {
+    /// [`crate::process::ProcessId`], widened.
+    pub process: u64,
+    pub key: FunctionKey,
+}
+
+/// Value of the kernel map `V8_FUNCTIONS`: where a function was when a stack showed it last. Tagged pointers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Sighting {
+    /// Its `JSFunction`
+    pub function: u64,
+    /// Its `SharedFunctionInfo`
+    pub shared: u64,
+    /// Its `BytecodeArray`; 0 until it was seen interpreted.
+    pub bytecode: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_area_in_use_is_in_order_aligned_and_on_one_page() {
+        let page = 0x7f00_0004_0000;
+        assert!(is_area(page + 0x200, page + 0x1000, page + 0x8000));
+        assert!(is_area(page + 0x200, page + 0x40000, page + 0x40000), "full to the page's end");
+        assert!(!is_area(0, 0, 0), "not used yet");
+        assert!(!is_area(page + 0x1000, page + 0x200, page + 0x8000), "top before start");
+        assert!(!is_area(page + 0x200, page + 0x1001, page + 0x8000), "tagged");
+        assert!(!is_area(page + 0x200, page + 0x1000, page + 0x48000), "beyond the page");
+    }
+
+    #[test]
+    fn a_key_keeps_script_literal_and_isolate_apart() {
+        let key = FunctionKey::new((1 << 20) - 1, (1 << 24) - 1).in_isolate(4094);
+        assert_eq!((key.isolate(), key.literal()), (4094, (1 << 24) - 1));
+        assert_ne!(key, FunctionKey::WASM);
+        assert_ne!(key.script(), key.in_isolate(1).script());
+        assert!(!FunctionKey::is_distinct(1 << 20, 0) && !FunctionKey::is_distinct(0, 1 << 24));
+    }
+
+    #[test]
+    fn a_function_of_any_key_is_told_from_an_address() {
+        for word in
+            [Word::Function(FunctionKey::WASM), Word::Bytecode(u32::MAX), Word::Address(0x7fff_ffff_ffff)]
+        {
+            assert_eq!(Word::unpack(word.pack()), word);
+        }
+    }
+
+    #[test]
+    fn a_heap_at_the_address_of_one_that_ended_is_another() {
+        let address = 0x5555_1234_5678;
+        assert_eq!(Heap::id_of(address, 0), address);
+        assert_ne!(Heap::id_of(address, 1), Heap::id_of(address, 2));
+    }
+
+    #[test]
+    fn a_check_that_fails_once_in_a_while_gives_nothing_up() {
+        let mut checked = Checked::default();
+        let rare = (0..64).any(|number| checked.note(Check::Maps, number % 4 != 0));
+        assert!(!rare && checked.is_done(Check::Maps));
+        let mut checked = Checked::default();
+        let given_up = (0..16).position(|_| checked.note(Check::Maps, false));
+        assert_eq!(given_up, Some(7));
+        // Objects that survive are few.
+        let mut checked = Checked::default();
+        assert!((0..256).any(|number| checked.note(Check::Pages, number % 32 != 0)));
+    }
+}

@@ -1,0 +1,123 @@
+//! Which libc a process has, which version, and whether its malloc is the one that the process uses.
+
+use std::{collections::HashSet, ops::Range, path::Path};
+
+use memchr::memmem;
+
+use super::{error::Refused, layout::Version};
+use crate::{
+    binary::Binary,
+    process::{Mapping, MappingKind, Mappings, OpenBinary},
+};
+
+/// What glibc prints when it is run as a program.
+const BANNER: &[u8] = b"GNU C Library ";
+const RELEASE: &[u8] = b" release version ";
+
+/// What a static program has of glibc even where the banner was not linked in: the name of its settings' variable.
+const STATIC_MARK: &[u8] = b"GLIBC_TUNABLES";
+
+/// Where a process's glibc is.
+#[derive(Debug)]
+pub(super) struct Glibc {
+    /// None in static programs.
+    pub(super) version: Option<Version>,
+    /// Its writable data.
+    pub(super) data: Vec<Range<u64>>,
+}
+
+/// # Errors
+/// There is none, or another allocator is in its place.
+pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> {
+    let mut seen = HashSet::new();
+    let (mut glibc, mut musl, mut other) = (None, None, None);
+    for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+        let Some(path) = mapping.path() else { continue };
+        let Some(file) = OpenBinary::behind(pid, mapping).ok().flatten() else { continue };
+        if !seen.insert((file.device, file.inode)) {
+            continue;
+        }
+        let bytes = file.read()?;
+        let Ok(binary) = Binary::parse(&bytes) else { continue };
+        let soname = binary.soname.unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if soname == "libc.so.6" {
+            let version = version(&bytes).ok_or_else(|| Refused::NoVersion { pid, file: path.to_owned() })?;
+            glibc = Some(Glibc { version: Some(version), data: data(mappings, path) });
+        } else if soname.starts_with("libc.musl") || name.starts_with("ld-musl") || is_musl(&binary) {
+            musl = Some(path.to_owned());
+        } else if binary.is_static() && memmem::find(&bytes, STATIC_MARK).is_some() {
+            glibc = Some(Glibc { version: version(&bytes), data: data(mappings, path) });
+        } else if !soname.starts_with("ld-linux") && defines_malloc(&binary) {
+            // The loader's own malloc, of glibc before 2.35, ends with the start of the program.
+            other = Some(path.to_owned());
+        }
+    }
+    match (glibc, musl, other) {
+        (Some(_), _, Some(file)) => Err(Refused::OtherAllocator { pid, file }),
+        (Some(glibc), ..) => Ok(glibc),
+        (None, Some(file), _) => Err(Refused::Musl { pid, file }),
+        (None, None, _) => Err(Refused::NoGlibc { pid }),
+    }
+}
+
+fn is_musl(binary: &Binary<'_>) -> bool {
+    binary.interpreter.is_some_and(|path| memmem::find(path, b"ld-musl").is_some())
+}
+
+fn defines_malloc(binary: &Binary<'_>) -> bool {
+    ["malloc", "free"]
+        .iter()
+        .all(|name| binary.functions().iter().any(|function| function.exported && function.name == *name))
+}
+
+/// `GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable release version 2.36.`
+fn version(bytes: &[u8]) -> Option<Version> {
+    let banner = &bytes[memmem::find(bytes, BANNER)?..];
+    let line = &banner[..banner.iter().take(256).position(|byte| matches!(byte, 0 | b'\n'))?];
+    let text = std::str::from_utf8(&line[memmem::find(line, RELEASE)? + RELEASE.len()..]).ok()?;
+    let (major, rest) = text.split_once('.')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some(Version { major: major.parse().ok()?, minor: rest[..digits].parse().ok()? })
+}
+
+/// Writable parts of a file as it is mapped, and the zeroed memory right behind each.
+fn data(mappings: &Mappings, path: &Path) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut last: Option<&Mapping> = None;
+    for mapping in mappings {
+        let is_bss = matches!(mapping.kind, MappingKind::Anonymous { name: None })
+            && last.is_some_and(|last| last.end == mapping.start && last.path() == Some(path));
+        if mapping.writable && (mapping.path() == Some(path) || is_bss) {
+            ranges.push(mapping.start..mapping.end);
+        }
+        last = Some(mapping);
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_in_the_line_that_glibc_prints() {
+        let banner = |text: &str| version(format!("\0{text}\nCopyright\0").as_bytes());
+        let found = |minor| Some(Version { major: 2, minor });
+        assert_eq!(
+            banner("GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable release version 2.36."),
+            found(36)
+        );
+        assert_eq!(banner("GNU C Library (GNU libc) development release version 2.42.9000."), found(42));
+        assert_eq!(banner("GNU C Library (GNU libc) stable"), None);
+        assert_eq!(version(b"musl libc"), None);
+    }
+
+    #[test]
+    fn the_zeroed_memory_behind_a_file_is_its_data_too() {
+        let text = b"1000-2000 r-xp 0 00:01 7 /libc.so.6\n2000-3000 rw-p 0 00:01 7 /libc.so.6\n\
+            3000-4000 rw-p 0 00:00 0 \n5000-6000 rw-p 0 00:00 0 \n";
+        let mappings = Mappings::parse(text).unwrap();
+        assert_eq!(data(&mappings, Path::new("/libc.so.6")), [0x2000..0x3000, 0x3000..0x4000]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Frames as verdicts tell them apart: a place in native code; of JavaScript the function and its line, whatever tier it
+//! ran in and wherever its code was.
+
+use std::collections::HashMap;
+
+use crate::{
+    attribute::{Frame, Place},
+    ledger::Ledger,
+    symbolize::{Name, Named as Looked, Names},
+    verdict::{FrameId, Named},
+};
+
+/// What a frame is, and how a person reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Known {
+    pub place: Option<Place>,
+    /// Path of the file that native code is from.
+    pub module: Option<String>,
+    pub function: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// Every frame that an engine was told of. Ids stay the same.
+#[derive(Debug, Default)]
+pub struct Frames {
+    known: Vec<Known>,
+    ids: HashMap<Known, FrameId>,
+}
+
+impl Frames {
+    #[must_use]
+    pub fn get(&self, id: FrameId) -> Option<&Known> {
+        self.known.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The frames of a stack, outermost first; none while a name is still being looked up.
+    ///
+    /// With JavaScript on the stack, V8's and node's own frames are left out: they differ with the tier.
+    pub(super) fn path(&mut self, frames: &[Frame], names: &Names, ledger: &Ledger) -> Option<Vec<FrameId>> {
+        let is_javascript = |frame: &Frame| matches!(frame.place, Place::JavaScript { .. });
+        let has_javascript = frames.iter().any(is_javascript);
+        let mut path = Vec::with_capacity(frames.len());
+        for frame in frames.iter().rev().filter(|frame| !has_javascript || is_javascript(frame)) {
+            if frame.place.can_be_named() && !names.contains(frame.place) {
+                return None;
+            }
+            match names.get(frame.place) {
+                Looked::Known(found) if has_javascript => {
+                    // Innermost first, as names have it.
+                    path.extend(found.iter().rev().map(|name| self.id(of_javascript(name))));
+                }
+                looked => path.push(self.id(of_native(frame.place, looked, ledger))),
+            }
+        }
+        // Who called node's library is to blame for what it allocates: its innermost frames are the same for everyone.
+        let own = path.iter().rposition(|id| self.get(*id).is_some_and(|known| !known.is_of_node()));
+        if has_javascript && let Some(own) = own {
+            path.truncate(own + 1);
+        }
+        Some(path)
+    }
+
+    fn id(&mut self, known: Known) -> FrameId {
+        if let Some(id) = self.ids.get(&known) {
+            return *id;
+        }
+        let id = FrameId(self.known.len() as u64);
+        self.known.push(known.clone());
+        self.ids.insert(known, id);
+        id
+    }
+}
+
+fn of_javascript(name: &Name) -> Known {
+    let Name { function, file, line, .. } = name;
+    Known { place: None, module: None, function: Some(function.clone()), file: file.clone(), line: *line }
+}
+
+fn of_native(place: Place, looked: &Looked, ledger: &Ledger) -> Known {
+    let name = if let Looked::Known(names) = looked { names.first() } else { None };
+    Known {
+        place: Some(place),
+        module: module(place, ledger).map(str::to_owned),
+        function: name.map(|name| name.function.clone()),
+        file: name.and_then(|name| name.file.clone()),
+        line: name.and_then(|name| name.line),
+    }
+}
+
+fn module(place: Place, ledger: &Ledger) -> Option<&str> {
+    match place {
+        Place::Binary { binary, .. } => ledger.binary(binary),
+        _ => None,
+    }
+}
+
+/// Everything that a whole stack is known by, for patterns of suppressions: frames that verdicts leave out and
+/// functions that were inlined too.
+pub(super) fn all_named<'a>(frames: &[Frame], names: &'a Names, ledger: &'a Ledger) -> Vec<Named<'a>> {
+    let mut all = Vec::new();
+    for frame in frames {
+        let module = module(frame.place, ledger);
+        match names.get(frame.place) {
+            Looked::Known(found) => all.extend(found.iter().map(|name| Named {
+                function: Some(&name.function),
+                file: name.file.as_deref(),
+                module,
+            })),
+            Looked::Unknown(_) => all.push(Named { module, ..Named::default() }),
+        }
+    }
+    all
+}
+
+/// Functions at a place of native code; none for JavaScript.
+pub(super) fn native_names(place: Place, names: &Names) -> Option<Vec<&str>> {
+    match (place, names.get(place)) {
+        (Place::JavaScript { .. }, _) => None,
+        (_, Looked::Known(found)) => Some(found.iter().map(|name| name.function.as_str()).collect()),
+        (_, Looked::Unknown(_)) => Some(Vec::new()),
+    }
+}
+
+impl Known {
+    /// A function of node's own JavaScript, or one without a script.
+    fn is_of_node(&self) -> bool {
+        self.file.as_deref().is_some_and(|file| file.starts_with("node:") || file == "native")
+    }
+
+    /// `function file:line`
+    #[must_use]
+    pub fn label(&self) -> String {
+        let Some(function) = &self.function else {
+            let module = self.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+            return module.map_or("(unknown function)".to_owned(), |module| format!("(unknown in {module})"));
+        };
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{function} ({file}:{line})"),
+            (Some(file), None) => format!("{function} ({file})"),
+            (None, _) => function.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leaktrace_common::{process::ProcessId, v8::FunctionKey};
+
+    use super::*;
+    use crate::attribute::{At, BinaryId, FileOffset};
+
+    fn frame(address: u64, place: Place) -> Frame {
+        Frame { address, place }
+    }
+
+    fn native(offset: u64) -> Frame {
+        frame(offset, Place::Binary { binary: BinaryId(1), offset: FileOffset(offset) })
+    }
+
+    fn javascript(literal: u32, at: At) -> Frame {
+        let (process, function) = (ProcessId(1), FunctionKey::new(1, literal));
+        frame(7, Place::JavaScript { process, function, at })
+    }
+
+    fn name(names: &mut Names, frame: &Frame, functions: &[(&str, &str)]) {
+        let name = |(function, file): &(&str, &str)| Name {
+            function: (*function).to_owned(),
+            file: Some((*file).to_owned()),
+            line: Some(1),
+            column: None,
+            inlined: false,
+            line_of_function: false,
+        };
+        names.insert(frame.place, Looked::Known(functions.iter().map(name).collect()));
+    }
+
+    #[test]
+    fn a_function_is_one_frame_whatever_tier_it_runs_in_and_node_is_not_to_blame() {
+        let (library, interpreted, compiled) =
+            (javascript(1, At::Code(5)), javascript(2, At::Bytecode(60)), javascript(3, At::Code(9)));
+        let mut names = Names::default();
+        name(&mut names, &native(1), &[("v8::internal::Factory::New", "factory.cc")]);
+        name(&mut names, &native(2), &[("main", "main.cc")]);
+        name(&mut names, &library, &[("alloc", "node:buffer")]);
+        name(&mut names, &interpreted, &[("open", "/app.js")]);
+        name(&mut names, &compiled, &[("open", "/app.js"), ("serve", "/app.js")]);
+        let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
+        let serve = javascript(4, At::Bytecode(70));
+        name(&mut names, &serve, &[("serve", "/app.js")]);
+        let first =
+            frames.path(&[native(1), library, interpreted, serve, native(2)], &names, &ledger).unwrap();
+        let second = frames.path(&[native(1), compiled, native(2)], &names, &ledger).unwrap();
+        assert_eq!(first, second);
+        let labels: Vec<String> = first.iter().map(|id| frames.get(*id).unwrap().label()).collect();
+        assert_eq!(labels, ["serve (/app.js:1)", "open (/app.js:1)"]);
+    }
+
+    #[test]
+    fn a_stack_waits_for_its_names() {
+        let mut names = Names::default();
+        let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
+        assert_eq!(frames.path(&[native(1)], &names, &ledger), None);
+        name(&mut names, &native(1), &[("f", "f.c")]);
+        assert_eq!(frames.path(&[native(1)], &names, &ledger).map(|path| path.len()), Some(1));
+    }
+}

@@ -1,0 +1,237 @@
+//! One heap of one process, and what its engine is told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use leaktrace_common::{
+    stack::{AGE_BUCKETS, StackId},
+    v8::Sample,
+};
+
+use super::{Options, frames::Frames, pending::Pending, seeing::Seeing};
+use crate::{
+    attribute::Frame,
+    ledger::{Ledger, LiveBlock, Site, Totals},
+    symbolize::Names,
+    verdict::{
+        Block, Consecutive, Engine, Epoch, FrameId, HeapGrowth, Judgement, Moment, NodeId, Seen,
+        Suppressions, Unreachable, Verified, Watched,
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct One {
+    pub(super) engine: Engine,
+    pub(super) judgements: Vec<Judgement>,
+    /// Its process has ended and this was judged: nothing changes any more.
+    pub(super) ended: bool,
+    /// Allocations before this epoch, of JavaScript samples: each stands for as much.
+    activity: u64,
+    /// The program's own of these.
+    work: u64,
+    seeing: Seeing,
+    pub(super) growing: Consecutive,
+    pub(super) growth: Option<HeapGrowth>,
+    /// Whole collections of the heap that were heard of, and whether there were some since the last epoch.
+    pub(super) majors: u64,
+    pub(super) is_due: bool,
+    pub(super) pending: Pending,
+    /// Stacks that read alike count as the first of them: a function that was interpreted first and compiled later
+    /// allocates by as many stacks, of which each by itself only begins or ends.
+    first_of: HashMap<StackId, StackId>,
+    by_path: HashMap<Vec<FrameId>, StackId>,
+    /// The first pattern of `--suppress` that each of these fits, by the first of those that read alike; none where one
+    /// of them fits none.
+    suppressed: HashMap<StackId, Option<String>>,
+    /// What the allocator's state said of each verdict when it was looked at last.
+    pub(super) verified: HashMap<NodeId, Verified>,
+}
+
+/// The end of an epoch, as far as the books tell it.
+pub(super) struct End {
+    /// On the heap's clock.
+    pub(super) end: Moment,
+    pub(super) wall_ns: u64,
+    /// Since tracing began.
+    pub(super) activity: u64,
+    /// Of that, some is a runtime's own: what is told of is the program's.
+    pub(super) has_runtime: bool,
+    pub(super) seeing: Seeing,
+}
+
+/// A stack of this heap, and its live blocks.
+pub(super) struct Told<'a> {
+    pub(super) site: &'a Site<'a>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) unreachable: Unreachable,
+}
+
+/// What stacks that read alike hold together.
+#[derive(Debug, Default)]
+struct Sum {
+    path: Vec<FrameId>,
+    totals: Totals,
+    deaths: [u64; AGE_BUCKETS],
+    blocks: Vec<Block>,
+    unreachable: Unreachable,
+}
+
+/// What is looked up for stacks that are new.
+pub(super) struct LookUp<'a> {
+    pub(super) frames: &'a mut Frames,
+    pub(super) names: &'a Names,
+    pub(super) ledger: &'a Ledger,
+    pub(super) suppressions: &'a Suppressions,
+}
+
+struct First {
+    stack: StackId,
+    path: Vec<FrameId>,
+}
+
+impl One {
+    pub(super) fn new(engine: Engine, options: &Options) -> Self {
+        let (needed, tolerance) = options.consecutive;
+        Self {
+            engine,
+            judgements: Vec::new(),
+            ended: false,
+            activity: 0,
+            work: 0,
+            seeing: Seeing::default(),
+            growing: Consecutive::new(needed, tolerance),
+            growth: None,
+            majors: 0,
+            is_due: false,
+            pending: Pending::default(),
+            first_of: HashMap::new(),
+            by_path: HashMap::new(),
+            suppressed: HashMap::new(),
+            verified: HashMap::new(),
+        }
+    }
+
+    /// Ends the epochs of all but the last of the collections that are looked at together: samples know between which of
+    /// them they were born and died, however long nobody looked. `allocs` is what there was by the last one.
+    pub(super) fn catch_up(&mut self, pending: &Pending, majors: u64, allocs: u64) {
+        let all = allocs.saturating_sub(self.activity);
+        for part in pending.all_but_the_last(majors) {
+            // It ended before the last look, which did not know of it yet.
+            if self
+                .engine
+                .last()
+                .is_some_and(|last| last >= part.end || self.engine.last_ns() >= part.ended_ns)
+            {
+                continue;
+            }
+            let activity = (all as f64 * part.share) as u64;
+            (self.activity, self.work) = (self.activity + activity, self.work + activity);
+            // What was lost is known of all of them together, and counted in the last one.
+            let (activity, wall_ns) = (activity as f64, part.ended_ns);
+            let _ = self.engine.end(Epoch {
+                end: part.end,
+                wall_ns,
+                activity,
+                work: activity,
+                lost: 0,
+                events: 0,
+            });
+        }
+    }
+
+    pub(super) fn end<'a>(
+        &mut self,
+        end: &End,
+        mut look_up: LookUp<'_>,
+        stacks: impl Iterator<Item = Told<'a>>,
+    ) {
+        let End { end, wall_ns, activity, has_runtime, seeing } = *end;
+        let mut sums: BTreeMap<StackId, Sum> = BTreeMap::new();
+        for Told { site, blocks, unreachable } in stacks {
+            let Some(first) = self.first_of(site, &mut look_up) else { continue };
+            let sum = sums.entry(first.stack).or_default();
+            if !first.path.is_empty() {
+                sum.path = first.path;
+            }
+            sum.totals += site.totals;
+            sum.deaths.iter_mut().zip(site.deaths).for_each(|(sum, deaths)| *sum += u64::from(deaths));
+            sum.blocks.extend(blocks);
+            sum.unreachable += unreachable;
+        }
+        let own = |sums: &BTreeMap<StackId, Sum>| sums.values().map(|sum| sum.totals.allocs).sum();
+        let work = if has_runtime { own(&sums) } else { activity };
+        let epoch = Epoch {
+            end,
+            wall_ns,
+            activity: activity.saturating_sub(self.activity) as f64,
+            work: work.saturating_sub(self.work) as f64,
+            lost: seeing.lost.saturating_sub(self.seeing.lost),
+            events: seeing.events.saturating_sub(self.seeing.events),
+        };
+        (self.activity, self.work, self.seeing) = (activity, work, seeing);
+        let mut ending = self.engine.end(epoch);
+        for (stack, Sum { path, totals, deaths, blocks, unreachable }) in sums {
+            // It may be of before the last blocks were freed.
+            let unreachable = if blocks.is_empty() { Unreachable::default() } else { unreachable };
+            let watched = Watched::default();
+            let seen = Seen { stack, frames: &path, totals, deaths: &deaths, unreachable, watched };
+            ending.stack(&seen, blocks);
+        }
+        self.judgements = ending.judge();
+    }
+
+    /// The stack that this one counts as; itself as long as it was not told of.
+    pub(super) fn counts_as(&self, stack: StackId) -> StackId {
+        self.first_of.get(&stack).copied().unwrap_or(stack)
+    }
+
+    /// The stack that this one counts as, with its frames where the engine has to be told them.
+    fn first_of(&mut self, site: &Site<'_>, look_up: &mut LookUp<'_>) -> Option<First> {
+        if let Some(stack) = self.first_of.get(&site.stack) {
+            return Some(First { stack: *stack, path: Vec::new() });
+        }
+        let LookUp { frames, names, ledger, suppressions } = look_up;
+        let taken = site.taken?;
+        // Patterns are held to every frame, those too that a path leaves out.
+        let is_named = |frame: &Frame| !frame.place.can_be_named() || names.contains(frame.place);
+        if !suppressions.is_empty() && !taken.frames.iter().all(is_named) {
+            return None;
+        }
+        let path = frames.path(&taken.frames, names, ledger)?;
+        let stack = *self.by_path.entry(path.clone()).or_insert(site.stack);
+        self.first_of.insert(site.stack, stack);
+        let pattern = suppressions.find(super::frames::all_named(&taken.frames, names, ledger));
+        let pattern = pattern.map(|pattern| pattern.text.clone());
+        self.suppressed
+            .entry(stack)
+            .and_modify(|all| *all = all.take().filter(|_| pattern.is_some()))
+            .or_insert(pattern);
+        Some(First { stack, path })
+    }
+
+    /// The pattern of `--suppress` that a verdict fits: every stack that it is about has to fit one.
+    pub(super) fn suppressed(&self, judgement: &Judgement) -> Option<&str> {
+        let mut patterns = judgement.members.iter().map(|stack| self.suppressed.get(stack)?.as_deref());
+        let first = patterns.next()??;
+        patterns.all(|pattern| pattern.is_some()).then_some(first)
+    }
+
+    /// Every stack that a verdict is about, those that read alike included.
+    pub(super) fn stacks(&self, judgement: &Judgement) -> Vec<StackId> {
+        if judgement.members.is_empty() {
+            return Vec::new();
+        }
+        let of = self.first_of.iter().filter(|(_, first)| judgement.members.contains(first));
+        let mut stacks: Vec<StackId> = of.map(|(stack, _)| *stack).collect();
+        stacks.sort_unstable();
+        stacks
+    }
+}
+
+pub(super) fn native(block: &LiveBlock) -> Block {
+    Block { born: Moment(block.born), bytes: block.size, weight: 1.0 }
+}
+
+pub(super) fn sampled(sample: &Sample) -> Block {
+    let size = u64::from(sample.size).max(1);
+    Block { born: Moment(sample.born_major.into()), bytes: size, weight: sample.weight as f64 / size as f64 }
+}

@@ -1,0 +1,117 @@
+//! Memory that belongs to V8 itself: its pages, its compilers, its collector. It comes and goes with V8's own needs and is
+//! never the leak of the JavaScript function that happened to run.
+
+use super::Frame;
+
+/// A part of V8, by what stands in the names of its functions.
+struct Part {
+    owner: Option<&'static str>,
+    functions: &'static [&'static str],
+}
+
+/// What a program asked for comes first: buffers are made below V8's functions too.
+const PARTS: &[Part] = &[
+    Part { owner: None, functions: &["BackingStore", "ArrayBuffer", "node::"] },
+    Part {
+        owner: Some("V8's heap pages"),
+        functions: &[
+            "v8::internal::MemoryAllocator::",
+            "v8::internal::MemoryChunk",
+            "v8::internal::SemiSpace",
+            "v8::internal::PagedSpace",
+            "v8::internal::PagePool",
+            "v8::internal::Heap::SetUp",
+        ],
+    },
+    Part { owner: Some("V8's code space"), functions: &["v8::internal::CodeRange::", "CodePageAllocator"] },
+    Part {
+        owner: Some("V8's garbage collector"),
+        functions: &[
+            "v8::internal::Heap::PerformGarbageCollection",
+            "v8::internal::MarkCompactCollector",
+            "v8::internal::Scavenger",
+            "v8::internal::Sweeper",
+            "v8::internal::ConcurrentMarking",
+            "v8::internal::IncrementalMarking",
+            "v8::internal::MarkingWorklist",
+            "v8::internal::RememberedSet",
+            "v8::internal::SlotSet",
+            "heap::base::Worklist",
+        ],
+    },
+    Part {
+        owner: Some("V8's parser and compilers"),
+        functions: &[
+            "v8::internal::Zone::",
+            "v8::internal::AccountingAllocator",
+            "v8::internal::compiler::",
+            "v8::internal::maglev::",
+            "v8::internal::baseline::",
+            "v8::internal::interpreter::",
+            "v8::internal::Parser",
+            "v8::internal::Compiler::",
+            "v8::internal::OptimizingCompileDispatcher",
+            "v8::internal::OptimizedCompilationJob",
+        ],
+    },
+];
+
+/// The part of V8 that a stack of native memory belongs to: told by the innermost function that tells, up to the first of
+/// JavaScript. None for everything else.
+pub(super) fn of(frames: &[Frame]) -> Option<&'static str> {
+    let native = frames.iter().take_while(|frame| frame.module.is_some());
+    owner(native.filter_map(|frame| frame.function.as_deref()))
+}
+
+/// The same by the names of the native functions, innermost first.
+#[must_use]
+pub fn owner<'a>(functions: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    functions.into_iter().find_map(part_of).and_then(|part| part.owner)
+}
+
+fn part_of(function: &str) -> Option<&'static Part> {
+    PARTS.iter().find(|part| part.functions.iter().any(|name| function.contains(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str) -> Frame {
+        let is_javascript = function.ends_with(".js");
+        Frame {
+            address: String::new(),
+            function: Some(function.to_owned()),
+            module: (!is_javascript).then(|| "node".to_owned()),
+            offset: None,
+            file: None,
+            line: None,
+            column: None,
+            inlined: false,
+            line_of_function: false,
+            unknown: None,
+        }
+    }
+
+    fn owner(functions: &[&str]) -> Option<&'static str> {
+        of(&functions.iter().copied().map(frame).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_v8_needs_for_itself_is_its_own_whoever_ran() {
+        let zone = ["operator new", "v8::internal::Zone::Expand(unsigned long)", "work.js"];
+        assert_eq!(owner(&zone), Some("V8's parser and compilers"));
+        let worklist =
+            ["heap::base::Worklist<v8::internal::HeapObject>::Push()", "v8::internal::Heap::Scavenge()"];
+        assert_eq!(owner(&worklist), Some("V8's garbage collector"));
+    }
+
+    #[test]
+    fn what_the_program_asked_for_is_its_own() {
+        let buffer =
+            ["v8::internal::BackingStore::Allocate(v8::internal::Isolate*)", "v8::internal::Heap::X", "f.js"];
+        assert_eq!(owner(&buffer), None);
+        assert_eq!(owner(&["f.js", "v8::internal::Compiler::Compile()"]), None, "an outer call says nothing");
+        assert_eq!(owner(&["main"]), None);
+    }
+}

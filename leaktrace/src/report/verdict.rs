@@ -1,0 +1,138 @@
+//! Verdicts as reports show them.
+
+use serde::Serialize;
+
+use super::words;
+use crate::{
+    judge::{Frames, Heap, Judges, Said},
+    ledger::Ledger,
+    verdict::{self, Called, Evidence, FrameId, HeapGrowth, Judgement, stack_name},
+};
+
+/// What one frame's memory is held to be, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    pub pid: u32,
+    pub process: u32,
+    /// `native` or `javascript`.
+    pub heap: &'static str,
+    /// Tells isolates apart; none for native memory.
+    pub isolate: Option<String>,
+    /// `LEAK PROVEN`, `LEAK`, `SUSPECT`, `TAKEN BACK`, `COLLECTING`, `WARM-UP`, `BOUNDED`, `SAWTOOTH` or `STEP`.
+    pub verdict: &'static str,
+    /// The same in words, with what it rests on and what would change it.
+    pub text: String,
+    /// Probability that it is a leak.
+    pub confidence: f64,
+    pub bytes_per_second: f64,
+    /// The 95 % confidence interval of that.
+    pub bytes_per_second_low: f64,
+    pub bytes_per_second_high: f64,
+    /// How many stacks meet in it.
+    pub stacks: u32,
+    /// The frames that they have in common, innermost first.
+    pub frames: Vec<VerdictFrame>,
+    /// [`super::Stack::stack`] of each stack that it is about; none where nothing was ever suspected.
+    pub members: Vec<String>,
+    /// The pattern of `--suppress` that fits: shown, and no reason to fail.
+    pub suppressed: Option<String>,
+    /// The verdict as data: what it lacks, or what it was and why it was taken back.
+    pub state: verdict::Verdict,
+    /// Evaluations in a row that passed.
+    pub passes: u32,
+    /// Since when it has been called so; none for what was never suspected.
+    pub since: Option<Called>,
+    /// Leaks that were called here and taken back.
+    pub taken_back: u32,
+    pub evidence: Evidence,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerdictFrame {
+    pub function: Option<String>,
+    /// Path of the file that native code is from.
+    pub module: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// memwatch's rule on one heap: an early sign, no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Growing {
+    pub pid: u32,
+    pub process: u32,
+    #[serde(flatten)]
+    pub growth: HeapGrowth,
+}
+
+impl Verdict {
+    pub(super) fn all(judges: &Judges, ledger: &Ledger) -> Vec<Self> {
+        judges.said().map(|said| Self::of(&said, judges.frames(), ledger)).collect()
+    }
+
+    fn of(said: &Said<'_>, frames: &Frames, ledger: &Ledger) -> Self {
+        let Said { process, heap, judgement, ref stacks, suppressed } = *said;
+        let members = stacks.iter().map(|stack| stack_name(*stack)).collect();
+        let Judgement { path, tail, stacks, evidence, .. } = judgement;
+        let name = |id: FrameId| frames.get(id).map_or_else(String::new, |known| printable(&known.label()));
+        let shown = path.iter().chain(tail).rev().filter_map(|id| frames.get(*id));
+        Self {
+            pid: ledger.processes().find(|known| known.id == process).map_or(0, |known| known.pid),
+            process: process.0,
+            heap: if heap == Heap::Native { "native" } else { "javascript" },
+            isolate: if let Heap::JavaScript(heap) = heap { Some(format!("{heap:#x}")) } else { None },
+            verdict: judgement.verdict.name(),
+            text: words(judgement, &name),
+            confidence: evidence.confidence.probability,
+            bytes_per_second: evidence.rate.bytes_per_s,
+            bytes_per_second_low: evidence.rate.low,
+            bytes_per_second_high: evidence.rate.high,
+            stacks: *stacks,
+            frames: shown
+                .map(|known| VerdictFrame {
+                    function: known.function.clone(),
+                    module: known.module.clone(),
+                    file: known.file.clone(),
+                    line: known.line,
+                })
+                .collect(),
+            members,
+            suppressed: suppressed.map(str::to_owned),
+            state: judgement.verdict.clone(),
+            passes: judgement.passes,
+            since: judgement.since,
+            taken_back: judgement.taken_back,
+            evidence: evidence.clone(),
+        }
+    }
+
+    /// Worth a paragraph: what is or was called something, not what is still looked at or found to be none.
+    pub(super) fn is_told(&self) -> bool {
+        let is_called = ["LEAK PROVEN", "LEAK", "SUSPECT", "TAKEN BACK"].contains(&self.verdict);
+        self.suppressed.is_none() && (is_called || self.since.is_some())
+    }
+}
+
+/// How sure something has to be for a run to fail by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    Leak,
+    Suspect,
+}
+
+impl FailOn {
+    /// Whether something was found, and not suppressed.
+    #[must_use]
+    pub fn is_met(self, judges: &Judges) -> bool {
+        let is_bad = |verdict: &verdict::Verdict| match self {
+            Self::Leak => verdict.is_leak(),
+            Self::Suspect => verdict.is_leak() || verdict.is_suspect(),
+        };
+        judges.said().any(|said| said.suppressed.is_none() && is_bad(&said.judgement.verdict))
+    }
+}
+
+/// Names come from the traced program, and must not write to the terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}

@@ -1,0 +1,355 @@
+//! JavaScript engines in the traced processes: told to the kernel side, and their samples to the books.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
+
+use leaktrace_common::{
+    process::ProcessId,
+    v8::{self, FunctionKey, Sighting, Word},
+};
+
+use super::probes::Probes;
+use crate::{
+    attribute::{self, Place},
+    event::{self, Backing, BinaryId, Event, FileOffset, Mapping},
+    kernel::{Kernel, LoadError},
+    process::{Memory, ReadUser as _},
+    runtime::v8::{
+        At, Builtins, Decoder, FunctionSeen, JsFrame, NotRead, capability, detect::V8, distort,
+        layout::Layout,
+    },
+    symbolize::{Name, Named, Names, TypeOf},
+};
+
+/// Mean bytes between two samples unless the user says more or less.
+const INTERVAL: u64 = 512 << 10;
+/// A sample takes the program's time, by estimate 10 microseconds: 250 a second would cost it a quarter of one percent.
+const LEAST_APART: u64 = 4_000_000;
+
+/// Functions of a process that are tried again at one time.
+const RETRIED: usize = 64;
+
+/// V8's copy of its builtins is not smaller than this, and begins within as many bytes of a mapping's start.
+const SMALLEST_COPY: u64 = 1 << 20;
+const SEARCHED: usize = 1 << 18;
+/// Bytes by which the copy is recognised.
+const SIGNATURE: usize = 64;
+
+/// The engines of all processes, also of those that have ended: their functions are named later.
+pub(super) struct Engines {
+    /// Mean bytes between two samples.
+    interval: u64,
+    /// Nanoseconds below which the kernel side makes that more; 0: never.
+    least_apart: u64,
+    known: HashMap<ProcessId, Engine>,
+}
+
+struct Engine {
+    /// What the kernel side was told.
+    told: v8::Layout,
+    /// What the books were told.
+    said: event::Engine,
+    /// Bits of `can` that the kernel side gave up, of which the books were told.
+    given_up: u32,
+    /// None where names cannot be read.
+    reader: Option<Reader>,
+}
+
+/// Reads names and places from the process's memory.
+struct Reader {
+    decoder: Decoder,
+    memory: Memory,
+    /// Functions that had moved before they were read.
+    moved: Vec<FunctionKey>,
+    /// Of compiled code, which V8 may throw away at any time.
+    named: HashMap<Place, Named>,
+}
+
+impl Engines {
+    /// `interval` is what the user wants, if anything.
+    pub(super) fn new(interval: Option<u64>) -> Self {
+        let least_apart = if interval.is_some() { 0 } else { LEAST_APART };
+        Self { interval: interval.unwrap_or(INTERVAL), least_apart, known: HashMap::new() }
+    }
+
+    /// Looks for an engine among the mappings of a process and tells the kernel side of it. Returns what the books
+    /// have to know, once.
+    pub(super) fn update(
+        &mut self,
+        kernel: &Kernel,
+        process: ProcessId,
+        pid: u32,
+        mappings: &[Mapping],
+        probes: &Probes,
+    ) -> Result<Option<event::Engine>, LoadError> {
+        let Some((id, v8)) = mappings.iter().find_map(|mapping| in_mapping(mapping, probes)) else {
+            return Ok(None);
+        };
+        let Some(mut layout) = self.layout(id, v8, pid, mappings, probes) else { return Ok(None) };
+        distort::apply(&mut layout);
+        match self.known.get_mut(&process) {
+            Some(engine) if engine.told == layout => return Ok(None),
+            Some(engine) => {
+                kernel.describe_v8(process, &layout)?;
+                engine.told = layout;
+                // What it has learned stays: functions are not sent again.
+                if let Some(reader) = &mut engine.reader {
+                    reader.decoder.set_builtins(builtins(&layout));
+                }
+                return Ok(None);
+            }
+            None => {}
+        }
+        kernel.describe_v8(process, &layout)?;
+        let reader = v8.layout.clone().and_then(|objects| Reader::new(pid, objects, &layout));
+        let said = event::Engine {
+            process,
+            version: v8.version.to_string(),
+            interval: self.interval,
+            unseen: v8.lacks.iter().map(|lack| format!("{}: {}", lack.capability, lack.reason)).collect(),
+            followed: is_followed(layout.can),
+        };
+        self.known.insert(process, Engine { told: layout, said: said.clone(), given_up: 0, reader });
+        Ok(Some(said))
+    }
+
+    /// What the books have to know of processes whose V8 is not as its binary says: what was found since the last call.
+    pub(super) fn check(&mut self, kernel: &Kernel) -> Vec<event::Engine> {
+        let check = |(process, engine): (&ProcessId, &mut Engine)| {
+            let given_up = kernel.v8_state(*process)?.given_up;
+            if given_up == engine.given_up {
+                return None;
+            }
+            let news = given_up & !engine.given_up;
+            let lacks = capability::not_as_derived(news);
+            let lacks = lacks.map(|lack| format!("{}: {}", lack.capability, lack.reason));
+            engine.said.unseen.extend(lacks);
+            engine.said.followed = is_followed(engine.told.can & !given_up);
+            engine.given_up = given_up;
+            Some(engine.said.clone())
+        };
+        self.known.iter_mut().filter_map(check).collect()
+    }
+
+    /// What could not be read of functions and scripts, by cause.
+    pub(super) fn losses(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for reader in self.known.values().filter_map(|engine| engine.reader.as_ref()) {
+            // What has moved is tried again: lost is what still waits for that.
+            let moved = (NotRead::Moved, reader.moved.len() as u64);
+            let others = reader.decoder.losses().filter(|(reason, _)| *reason != NotRead::Moved);
+            for (reason, count) in others.chain([moved]).filter(|(_, count)| *count > 0) {
+                *all.entry(reason.to_string()).or_default() += count;
+            }
+        }
+        all
+    }
+
+    /// Takes in what the kernel side said. A function is read at once: the next collection may move it.
+    pub(super) fn hear(&mut self, event: &Event) {
+        let (Event::Function(event::Function { process, .. }) | Event::Stack(event::Stack { process, .. })) =
+            event
+        else {
+            return;
+        };
+        let Some(reader) = self.known.get_mut(process).and_then(|engine| engine.reader.as_mut()) else {
+            return;
+        };
+        match event {
+            Event::Function(event::Function { key, seen, .. }) => reader.learn(*key, *seen),
+            Event::Stack(event::Stack { words, .. }) => reader.name_stack(*process, words),
+            _ => {}
+        }
+    }
+
+    /// Tries functions again that had moved, where they were seen last: those that wait longest, and not so many that it takes
+    /// time.
+    pub(super) fn retry(&mut self, kernel: &Kernel) {
+        for (process, engine) in &mut self.known {
+            let Some(reader) = &mut engine.reader else { continue };
+            let now = reader.moved.len().min(RETRIED);
+            for key in reader.moved.drain(..now).collect::<Vec<_>>() {
+                if let Some(seen) = kernel.sighting(*process, key) {
+                    reader.learn(key, seen);
+                }
+            }
+        }
+    }
+
+    /// Names those of `places` that are JavaScript.
+    pub(super) fn name(&mut self, places: &[Place], names: &mut Names) {
+        for place in places {
+            let Place::JavaScript { process, .. } = place else { continue };
+            if matches!(names.get(*place), Named::Known(_)) {
+                continue;
+            }
+            let reader = self.known.get_mut(process).and_then(|engine| engine.reader.as_mut());
+            if let Some(named) = reader.and_then(|reader| reader.name(*place)) {
+                names.insert(*place, named);
+            }
+        }
+    }
+
+    /// Names the type of a sampled object.
+    pub(super) fn name_type(&self, process: ProcessId, of: TypeOf) -> Option<String> {
+        // 0 is the type of some strings, but here it says that nobody has looked.
+        if of.instance_type == 0 {
+            return None;
+        }
+        let decoder = &self.known.get(&process)?.reader.as_ref()?.decoder;
+        if decoder.is_closure(of.instance_type) {
+            return Some("closure".to_owned());
+        }
+        let constructor = decoder.name(of.constructor).filter(|_| of.constructor != FunctionKey::default());
+        constructor.or_else(|| decoder.kind_name(of.instance_type)).map(str::to_owned)
+    }
+
+    fn layout(
+        &self,
+        id: BinaryId,
+        v8: &V8,
+        pid: u32,
+        mappings: &[Mapping],
+        probes: &Probes,
+    ) -> Option<v8::Layout> {
+        let Some(builtins) = probes.builtins(id) else {
+            // No frames can be read then. What else there is needs no place of the binary.
+            let allocator_area = v8.allocator_area.unwrap_or_default();
+            let Self { interval, least_apart, .. } = *self;
+            return Some(v8::Layout { interval, least_apart, allocator_area, ..v8.kernel_layout(0) });
+        };
+        let mut places = mappings.iter().filter_map(|mapping| start_in(mapping, id, builtins.start));
+        // Where the loader put them comes first: the copy is made later, and beside the heap.
+        let start = places.next()?;
+        let mut layout = v8.kernel_layout(start.wrapping_sub(v8.builtins.as_ref()?.start.0));
+        let length = builtins.end.0 - builtins.start.0;
+        let copy = places.next().or_else(|| {
+            let memory = Memory::open(pid).ok()?;
+            let mut signature = [0; SIGNATURE];
+            memory.read(start, &mut signature).then(|| find_copy(&memory, mappings, &signature))?
+        });
+        layout.builtins_copy = copy.map_or([0, 0], |copy| [copy, copy + length]);
+        layout.interval = self.interval;
+        layout.least_apart = self.least_apart;
+        layout.allocator_area = v8.allocator_area.unwrap_or_default();
+        Some(layout)
+    }
+}
+
+fn in_mapping<'a>(mapping: &Mapping, probes: &'a Probes) -> Option<(BinaryId, &'a V8)> {
+    let Backing::Binary(id) = mapping.backing else { return None };
+    Some((id, probes.v8(id)?))
+}
+
+/// Where in memory the file's byte at `wanted` is, if this mapping has it.
+fn start_in(mapping: &Mapping, id: BinaryId, wanted: FileOffset) -> Option<u64> {
+    let into = wanted.0.checked_sub(mapping.offset.0)?;
+    let is_within = mapping.backing == Backing::Binary(id) && into < mapping.end - mapping.start;
+    is_within.then_some(mapping.start + into)
+}
+
+/// V8 copies its builtins to where calls from compiled code reach them, if there is no better way
+/// (<https://github.com/nodejs/node/blob/v22.12.0/deps/v8/src/heap/code-range.cc>, `RemapEmbeddedBuiltins`).
+fn find_copy(memory: &Memory, mappings: &[Mapping], signature: &[u8]) -> Option<u64> {
+    let candidates = mappings.iter().filter(|mapping| {
+        mapping.backing == Backing::Anonymous && mapping.end - mapping.start >= SMALLEST_COPY
+    });
+    let mut start = vec![0; SEARCHED];
+    candidates
+        .filter_map(|mapping| {
+            memory.read(mapping.start, &mut start).then_some(())?;
+            Some(mapping.start + memchr::memmem::find(&start, signature)? as u64)
+        })
+        .next()
+}
+
+impl Reader {
+    fn new(pid: u32, objects: Layout, layout: &v8::Layout) -> Option<Self> {
+        Some(Self {
+            decoder: Decoder::new(objects, builtins(layout)),
+            memory: Memory::open(pid).ok()?,
+            moved: Vec::new(),
+            named: HashMap::new(),
+        })
+    }
+
+    fn learn(&mut self, key: FunctionKey, Sighting { function, shared, bytecode }: Sighting) {
+        let seen = FunctionSeen { key, function, shared, bytecode };
+        if self.decoder.learn(&self.memory, &seen) == Err(NotRead::Moved) {
+            self.moved.push(key);
+        }
+    }
+
+    /// Compiled code is looked up while it is there.
+    fn name_stack(&mut self, process: ProcessId, words: &[u64]) {
+        let mut address = 0;
+        for word in words {
+            match Word::unpack(*word) {
+                Word::Address(at) => address = at,
+                Word::Function(function) => {
+                    let place = Place::JavaScript { process, function, at: attribute::At::Code(address) };
+                    if !self.named.contains_key(&place)
+                        && let Some(named) = self.look_up(place)
+                    {
+                        self.named.insert(place, named);
+                    }
+                }
+                Word::Bytecode(_) => {}
+            }
+        }
+    }
+
+    fn name(&mut self, place: Place) -> Option<Named> {
+        self.named.get(&place).cloned().or_else(|| self.look_up(place))
+    }
+
+    /// None for a function that was not read.
+    fn look_up(&mut self, place: Place) -> Option<Named> {
+        let Place::JavaScript { function, at, .. } = place else { return None };
+        if function == FunctionKey::WASM {
+            return Some(Named::Known(vec![wasm()]));
+        }
+        let at = match at {
+            attribute::At::Bytecode(offset) => At::Bytecode(offset),
+            attribute::At::Code(address) => At::Code(address),
+        };
+        self.decoder.name(function)?;
+        let frames = self.decoder.frame(&self.memory, function, at);
+        Some(Named::Known(frames.into_iter().map(Name::from).collect()))
+    }
+}
+
+/// Its frames do not say which function of which module it is.
+fn wasm() -> Name {
+    Name {
+        function: "wasm-function".to_owned(),
+        file: Some("wasm".to_owned()),
+        line: None,
+        column: None,
+        inlined: false,
+        line_of_function: false,
+    }
+}
+
+fn builtins(layout: &v8::Layout) -> Builtins {
+    let range = |[start, end]: [u64; 2]| start..end;
+    Builtins { text: range(layout.builtins), copy: range(layout.builtins_copy) }
+}
+
+impl From<JsFrame> for Name {
+    fn from(frame: JsFrame) -> Self {
+        let JsFrame { function, file, line, column, inlined, missing, .. } = frame;
+        // Then it is where the function begins.
+        let line_of_function = line.is_some() && missing.is_some();
+        Self { function, file: Some(file), line, column, inlined, line_of_function }
+    }
+}
+
+fn is_followed(can: u32) -> bool {
+    can & v8::can::FOLLOW == v8::can::FOLLOW
+}
+
+/// File offsets of the builtins' code.
+pub(super) type BuiltinsInFile = Range<FileOffset>;
