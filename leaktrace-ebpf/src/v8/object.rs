@@ -1,14 +1,20 @@
 //! Objects of V8's heap: pages, marks, types.
 
-use leaktrace_common::v8::{FunctionKey, Layout, PAGE};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use leaktrace_common::{
+    process::ProcessId,
+    v8::{FunctionKey, Layout, PAGE},
+};
 
 use super::{cache, function};
 use crate::read;
-use leaktrace_common::process::ProcessId;
 
 /// Maps from which others were made that are followed to the constructor: an object that got its properties one by one
-/// has one for each. Beyond this many its class is not told.
-const LONGEST_CHAIN: u32 = 48;
+/// has one for each, and V8 lets it have this many before it becomes a dictionary
+/// (<https://github.com/nodejs/node/blob/v22.12.0/deps/v8/src/objects/property-details.h>, `kMaxNumberOfDescriptors`).
+const LONGEST_CHAIN: u32 = 1020;
 /// Objects that one request of compiled code is looked through for; V8 folds as many as fit in 128 KiB, mostly two or three.
 const MOST_FOLDED: u32 = 16;
 
@@ -71,20 +77,43 @@ pub fn constructor(layout: &Layout, process: ProcessId, map: u64) -> FunctionKey
 
 #[inline(always)]
 fn find_constructor(layout: &Layout, process: ProcessId, map: u64) -> Option<FunctionKey> {
-    let mut at = map;
-    for _ in 0..LONGEST_CHAIN {
-        let found = read::user_word(at - 1 + u64::from(layout.map_constructor))?;
-        if !is_tagged(found) {
-            return None;
-        }
-        let kind = u32::from(instance_type(layout, read::user_word(found - 1)?)?);
-        if kind != layout.map_type {
-            let is_function = kind >= layout.first_function_type && kind <= layout.last_function_type;
-            return is_function.then(|| function::key_of(layout, process, found, 0)).flatten();
-        }
-        at = found;
+    let Layout { map_constructor, map_instance_type, map_type, .. } = *layout;
+    let mut chain = Chain { at: map, kind: 0, map_constructor, map_instance_type, map_type };
+    // SAFETY: `follow` is given this context and nothing else, and it outlives the call.
+    unsafe {
+        bpf_loop(LONGEST_CHAIN, follow as *const () as *mut c_void, (&raw mut chain).cast(), 0);
     }
-    None
+    let is_function = chain.kind >= layout.first_function_type && chain.kind <= layout.last_function_type;
+    is_function.then(|| function::key_of(layout, process, chain.at, 0)).flatten()
+}
+
+/// Where a walk from a map to its constructor is; the context of `bpf_loop`, which wants it on the stack.
+#[repr(C)]
+struct Chain {
+    at: u64,
+    /// The instance type of what is there once it is no map; 0 while it is one, and where it cannot be read.
+    kind: u32,
+    map_constructor: u32,
+    map_instance_type: u32,
+    map_type: u32,
+}
+
+/// From a map to the one it was made from, or to the constructor.
+unsafe extern "C" fn follow(_: u32, chain: *mut Chain) -> i64 {
+    // SAFETY: the context of `find_constructor`, which is not used meanwhile.
+    let chain = unsafe { &mut *chain };
+    let Some(found) = read::user_word(chain.at - 1 + u64::from(chain.map_constructor)) else { return 1 };
+    if !is_tagged(found) {
+        return 1;
+    }
+    let Some(map) = read::user_word(found - 1).filter(|map| is_tagged(*map)) else { return 1 };
+    let Some(kind) = read::user_u16(map - 1 + u64::from(chain.map_instance_type)) else { return 1 };
+    chain.at = found;
+    if u32::from(kind) == chain.map_type {
+        return 0;
+    }
+    chain.kind = u32::from(kind);
+    1
 }
 
 /// One of the objects that `size` bytes from `address` on hold, each as likely as it is large: compiled code asks for

@@ -34,10 +34,8 @@ pub struct Looks {
     /// Bytes a minute.
     least_rate: u64,
     kept: VecDeque<Looked>,
-    taken: u64,
     /// Part of the heap that the latest look could not read.
     unread: Option<f64>,
-    left_out: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -71,33 +69,21 @@ impl Looks {
     /// `least_rate` is in bytes a minute.
     #[must_use]
     pub fn new(least_rate: u64) -> Self {
-        Self { least_rate, kept: VecDeque::new(), taken: 0, unread: None, left_out: 0 }
+        Self { least_rate, kept: VecDeque::new(), unread: None }
     }
 
-    /// `unread` is the part of the heap, from 0 to 1, that this look could not read.
-    pub fn add(&mut self, at_ns: u64, unread: f64, census: Census) {
-        self.taken += 1;
+    /// Whether the look could be compared with the one before, and so was taken in. `unread` is the part of the heap, from
+    /// 0 to 1, that it could not read.
+    pub fn add(&mut self, at_ns: u64, unread: f64, census: Census) -> bool {
         let before = self.unread.replace(unread);
         if before.is_some_and(|before| (unread - before).abs() > UNREAD) {
-            self.left_out += 1;
-            return;
+            return false;
         }
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
         self.kept.push_back(Looked { at_ns, census });
-    }
-
-    /// All looks, those that could not be compared too.
-    #[must_use]
-    pub fn taken(&self) -> u64 {
-        self.taken
-    }
-
-    /// Looks that could not be compared with the one before.
-    #[must_use]
-    pub fn left_out(&self) -> u64 {
-        self.left_out
+        true
     }
 
     /// The size class that grew most; all of them together where no single one did.

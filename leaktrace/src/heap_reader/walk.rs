@@ -27,6 +27,10 @@ const AT_ONCE: u32 = 8;
 const LONGEST_PAUSE: u32 = 4;
 
 const PAGE: u64 = 4096;
+/// Bytes at the end of a heap that is not its arena's last within which its closing mark begins: two headers and what
+/// was too little for a chunk
+/// (<https://sourceware.org/git/?p=glibc.git;a=blob;f=malloc/malloc.c;hb=refs/tags/glibc-2.36>, `sysmalloc`).
+const MARK: u64 = 3 * HEADER;
 /// Bytes read at once where chunk follows chunk. Behind a large one reading begins with a page, so that untouched pages
 /// inside of it stay so.
 const LARGEST_PIECE: u64 = 128 << 10;
@@ -157,7 +161,9 @@ impl<'a, M: ReadUser> Walk<'a, M> {
     fn step(&mut self, at: u64, region: &Region) -> Step {
         let Some((_, field)) = self.header(at, region.end) else { return Step::Odd };
         let size = size_of(field);
-        if size == HEADER {
+        // Data may look like a mark: what a torn walk finds in the middle of a heap is none.
+        let ends = region.main || !region.has_top && region.end.saturating_sub(at) <= MARK;
+        if size == HEADER && ends {
             return Step::End(End::Gap { at });
         }
         let behind = at.saturating_add(size);
@@ -167,7 +173,7 @@ impl<'a, M: ReadUser> Walk<'a, M> {
         let Some((previous, next)) = self.header(behind, region.end) else { return Step::Odd };
         if size_of(next) == 0 {
             // What was left of a top that was too small to be split.
-            return if size == SMALLEST { Step::End(End::Gap { at }) } else { Step::Odd };
+            return if size == SMALLEST && ends { Step::End(End::Gap { at }) } else { Step::Odd };
         }
         let in_use = next & PREVIOUS_IN_USE != 0;
         let fits = match in_use {

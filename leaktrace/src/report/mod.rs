@@ -37,7 +37,7 @@ pub use proof::Proof;
 pub use text::{Colour, Text};
 pub use verdict::{FailOn, Growing, Verdict, VerdictFrame};
 pub use visible::visible;
-pub use watch::Watch;
+pub use watch::{Watch, looks_left_out};
 pub use words::words;
 
 /// Of the JSON schema.

@@ -222,7 +222,7 @@ fn a_report_of_a_watched_process_says_when_and_why_it_was_attached() {
 
 fn watch() -> Watch {
     let class = Some(SizeClass { from: 64, to: 64 });
-    Watch::new(20, Growth { class, looks: 8, over_ns: 210 * S, bytes: 1_280_000, chunks: 20_000 })
+    Watch::new(20, 1, Growth { class, looks: 8, over_ns: 210 * S, bytes: 1_280_000, chunks: 20_000 })
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! JavaScript engines in the traced processes: told to the kernel side, and their samples to the books.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     ops::Range,
 };
 
@@ -61,8 +61,8 @@ struct Engine {
 struct Reader {
     decoder: Decoder,
     memory: Memory,
-    /// Functions that had moved before they were read.
-    moved: Vec<FunctionKey>,
+    /// Functions that had moved before they were read, those that wait longest first, and where each was tried last.
+    moved: VecDeque<(FunctionKey, Sighting)>,
     /// Of compiled code, which V8 may throw away at any time.
     named: HashMap<Place, Named>,
 }
@@ -164,15 +164,17 @@ impl Engines {
         }
     }
 
-    /// Tries functions again that had moved, where they were seen last: those that wait longest, and not so many that it takes
-    /// time.
+    /// Tries functions again that had moved and were seen elsewhere since: those that wait longest, and not so many that
+    /// it takes time.
     pub(super) fn retry(&mut self, kernel: &Kernel) {
         for (process, engine) in &mut self.known {
             let Some(reader) = &mut engine.reader else { continue };
             let now = reader.moved.len().min(RETRIED);
-            for key in reader.moved.drain(..now).collect::<Vec<_>>() {
-                if let Some(seen) = kernel.sighting(*process, key) {
-                    reader.learn(key, seen);
+            for (key, tried) in reader.moved.drain(..now).collect::<Vec<_>>() {
+                match kernel.sighting(*process, key) {
+                    Some(seen) if seen != tried => reader.learn(key, seen),
+                    Some(_) => reader.moved.push_back((key, tried)),
+                    None => {}
                 }
             }
         }
@@ -270,7 +272,7 @@ impl Reader {
         Some(Self {
             decoder: Decoder::new(objects, builtins(layout)),
             memory: Memory::open(pid).ok()?,
-            moved: Vec::new(),
+            moved: VecDeque::new(),
             named: HashMap::new(),
         })
     }
@@ -278,7 +280,7 @@ impl Reader {
     fn learn(&mut self, key: FunctionKey, Sighting { function, shared, bytecode }: Sighting) {
         let seen = FunctionSeen { key, function, shared, bytecode };
         if self.decoder.learn(&self.memory, &seen) == Err(NotRead::Moved) {
-            self.moved.push(key);
+            self.moved.push_back((key, Sighting { function, shared, bytecode }));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     heap_reader::{HeapReader, Look, Looks, Refused},
     kernel::{self, clock::page_size},
     process::{Identity, ProcessError},
-    report::Watch,
+    report::{self, Watch},
 };
 
 /// A heap that changes while it is read may not fit once; one that is refused this often in a row is not readable.
@@ -42,7 +42,7 @@ pub(super) async fn until_it_grows(
     let identity = Identity::of(pid)?;
     let mut reader = HeapReader::open(pid, page_size())?;
     let mut looks = Looks::new(least_rate);
-    let (mut refused, mut taken) = (0, 0);
+    let (mut refused, mut taken, mut left_out) = (0, 0, 0);
     let begun = Instant::now();
     crate::say!(
         "watching {} (pid {pid}) from outside, every {}; nothing is attached until its heap grows",
@@ -55,9 +55,9 @@ pub(super) async fn until_it_grows(
             Ok((census, look)) => {
                 (refused, taken) = (0, taken + 1);
                 let at_ns = u64::try_from((at - begun).as_nanos()).unwrap_or(u64::MAX);
-                looks.add(at_ns, unread(&look), census);
+                left_out += u64::from(!looks.add(at_ns, unread(&look), census));
                 if let Some(growth) = looks.growth() {
-                    return Ok(Watched::Grows(Watch::new(taken, growth)));
+                    return Ok(Watched::Grows(Watch::new(taken, left_out, growth)));
                 }
             }
             // It may have ended, or run another program: what was seen of the old heap says nothing of the new one.
@@ -89,8 +89,9 @@ pub(super) async fn until_it_grows(
             };
         }
     }
+    let left_out = report::looks_left_out(left_out);
     crate::say!(
-        "nothing grew in {taken} looks at process {pid}, so nothing was attached and there is no report"
+        "nothing grew in {taken} looks{left_out} at process {pid}, so nothing was attached and there is no report"
     );
     Ok(Watched::Ended)
 }

@@ -12,6 +12,11 @@ pub(super) struct Counts {
     pub skipped: u64,
 }
 
+/// `test a_name ... FAILED`
+pub(super) fn failed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 impl Counts {
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`
     pub(super) fn from_libtest(line: &str) -> Option<Self> {
@@ -73,6 +78,12 @@ impl fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_failed_test_is_read() {
+        assert_eq!(failed("test a::b ... FAILED"), Some("a::b"));
+        assert_eq!(failed("test a::b ... ok"), None);
+    }
 
     #[test]
     fn a_result_line_of_libtest_is_read() {
