@@ -89,7 +89,7 @@ impl Stack {
     /// The innermost frame of a file whose name ends so.
     #[must_use]
     pub fn innermost_in(&self, file: &str) -> Option<&Frame> {
-        self.frames.iter().find(|frame| frame.is_in(file))
+        self.frames.iter().map(AsRef::as_ref).find(|frame| frame.is_in(file))
     }
 }
 

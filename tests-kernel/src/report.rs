@@ -1,6 +1,6 @@
 //! leaktrace's JSON report, as far as tests read it. Numbers are unsigned: a negative one does not parse.
 
-use std::{collections::BTreeMap, fs, ops::AddAssign, path::Path};
+use std::{collections::BTreeMap, fs, ops::AddAssign, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ pub struct Report {
     pub version: u32,
     pub processes: Vec<Process>,
     pub totals: Sums,
+    frames: Vec<Frame>,
     pub stacks: Vec<Stack>,
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
@@ -117,7 +118,11 @@ pub struct Stack {
     pub generations: Vec<Generation>,
     pub complete: bool,
     pub stopped: Option<String>,
-    pub frames: Vec<Frame>,
+    #[serde(rename = "frames")]
+    places: Vec<usize>,
+    /// Those at the places, the allocator's caller first.
+    #[serde(skip)]
+    pub frames: Vec<Arc<Frame>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,10 +153,15 @@ pub struct Coverage {
 impl Report {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("no report at {}", path.display()))?;
-        let report: Self =
+        let mut report: Self =
             serde_json::from_str(&text).with_context(|| format!("not a report: {text:.400}"))?;
         ensure!(report.schema == "leaktrace-report", "another schema: {}", report.schema);
-        ensure!(report.version == 1, "another version: {}", report.version);
+        ensure!(report.version == 2, "another version: {}", report.version);
+        let listed: Vec<Arc<Frame>> = report.frames.drain(..).map(Arc::new).collect();
+        for stack in &mut report.stacks {
+            let frames = stack.places.iter().map(|at| listed.get(*at).cloned());
+            stack.frames = frames.collect::<Option<_>>().context("a stack has a frame that is not listed")?;
+        }
         Ok(report)
     }
 

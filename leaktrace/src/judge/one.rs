@@ -26,8 +26,9 @@ pub(super) struct One {
     pub(super) ended: bool,
     /// Allocations before this epoch, of JavaScript samples: each stands for as much.
     activity: u64,
-    /// The program's own of these.
-    work: u64,
+    /// The same, of each stack that a runtime's own work was told apart from: its name comes late, and then nothing that
+    /// it did before may count as done now.
+    worked: HashMap<StackId, u64>,
     seeing: Seeing,
     pub(super) growing: Consecutive,
     pub(super) growth: Option<HeapGrowth>,
@@ -96,7 +97,7 @@ impl One {
             judgements: Vec::new(),
             ended: false,
             activity: 0,
-            work: 0,
+            worked: HashMap::new(),
             seeing: Seeing::default(),
             growing: Consecutive::new(needed, tolerance),
             growth: None,
@@ -124,7 +125,7 @@ impl One {
                 continue;
             }
             let activity = (all as f64 * part.share) as u64;
-            (self.activity, self.work) = (self.activity + activity, self.work + activity);
+            self.activity += activity;
             // What was lost is known of all of them together, and counted in the last one.
             let (activity, wall_ns) = (activity as f64, part.ended_ns);
             let _ = self.engine.end(Epoch {
@@ -146,7 +147,14 @@ impl One {
     ) {
         let End { end, wall_ns, activity, has_runtime, seeing } = *end;
         let mut sums: BTreeMap<StackId, Sum> = BTreeMap::new();
+        let activity_before = std::mem::replace(&mut self.activity, activity);
+        let activity = activity.saturating_sub(activity_before) as f64;
+        let mut work = if has_runtime { 0.0 } else { activity };
         for Told { site, blocks, unreachable } in stacks {
+            if has_runtime {
+                let before = self.worked.insert(site.stack, site.totals.allocs).unwrap_or_default();
+                work += site.totals.allocs.saturating_sub(before) as f64;
+            }
             let Some(first) = self.first_of(site, &mut look_up) else { continue };
             let sum = sums.entry(first.stack).or_default();
             if !first.path.is_empty() {
@@ -157,17 +165,15 @@ impl One {
             sum.blocks.extend(blocks);
             sum.unreachable += unreachable;
         }
-        let own = |sums: &BTreeMap<StackId, Sum>| sums.values().map(|sum| sum.totals.allocs).sum();
-        let work = if has_runtime { own(&sums) } else { activity };
         let epoch = Epoch {
             end,
             wall_ns,
-            activity: activity.saturating_sub(self.activity) as f64,
-            work: work.saturating_sub(self.work) as f64,
+            activity,
+            work,
             lost: seeing.lost.saturating_sub(self.seeing.lost),
             events: seeing.events.saturating_sub(self.seeing.events),
         };
-        (self.activity, self.work, self.seeing) = (activity, work, seeing);
+        self.seeing = seeing;
         let mut ending = self.engine.end(epoch);
         for (stack, Sum { path, totals, deaths, blocks, unreachable }) in sums {
             // It may be of before the last blocks were freed.

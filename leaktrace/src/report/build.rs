@@ -8,14 +8,14 @@ use std::{
 use leaktrace_common::counter::{Counter, Kind as CounterKind};
 
 use super::{
-    Counters, Coverage, Estimate, Frame, Growing, JavaScript, Process, Report, Stack, Totals, VERSION,
-    Verdict, javascript, owner, sizes,
+    Counters, Coverage, Estimate, Growing, JavaScript, Process, Report, Stack, Totals, VERSION, Verdict,
+    frames::Frames, javascript, owner, sizes,
 };
 use crate::{
     attribute::{self, Place},
     judge::Judges,
     ledger::{Heard, Kind, Ledger, Live, Site},
-    symbolize::{Name, Named, Names},
+    symbolize::{Named, Names},
     verdict::{HeapMoment, size_class, stack_name},
 };
 
@@ -31,9 +31,10 @@ impl Report {
     #[must_use]
     pub fn new(ledger: &Ledger, names: &Names, options: Options) -> Self {
         let sites = ledger.sites();
+        let mut frames = Frames::new(ledger, names);
         let mut stacks: Vec<((u32, u64), Stack)> = sites
             .iter()
-            .map(|site| ((site.process.id.0, site.stack.0), stack(ledger, names, options, site)))
+            .map(|site| ((site.process.id.0, site.stack.0), stack(ledger, names, options, site, &mut frames)))
             .collect();
         stacks.sort_by_cached_key(|(key, stack)| {
             (Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)), *key, stack.kind)
@@ -61,6 +62,7 @@ impl Report {
             proofs: Vec::new(),
             diff: None,
             totals,
+            frames: frames.all,
             stacks,
         }
     }
@@ -140,7 +142,13 @@ fn described(
     }
 }
 
-fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>) -> Stack {
+fn stack(
+    ledger: &Ledger,
+    names: &Names,
+    options: Options,
+    site: &Site<'_>,
+    known: &mut Frames<'_>,
+) -> Stack {
     // An exited process does not grow older.
     let now = site.process.state.ended().unwrap_or(ledger.at());
     let age = |born: u64| now.saturating_sub(born);
@@ -158,9 +166,8 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>) -> S
         frees: site.totals.frees,
         freed_bytes: site.totals.freed_bytes,
     };
-    let frames: Vec<Frame> = site.taken.map_or_else(Vec::new, |taken| {
-        taken.frames.iter().flat_map(|frame| frames(ledger, names, *frame)).collect()
-    });
+    let frames: Vec<usize> =
+        site.taken.into_iter().flat_map(|taken| &taken.frames).flat_map(|frame| known.of(*frame)).collect();
     let has_engine = ledger.engine(site.process.id).is_some();
     Stack {
         rank: 0,
@@ -186,46 +193,8 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>) -> S
         generations: javascript::generations(samples()),
         complete: site.taken.is_some_and(|taken| taken.stop.is_complete()),
         stopped: site.taken.map_or("stack unknown", |taken| taken.stop.describe()),
-        owner: (has_engine && !is_javascript).then(|| owner::of(&frames)).flatten(),
+        owner: (has_engine && !is_javascript).then(|| owner::of(frames.iter().map(|at| &known.all[*at]))).flatten(),
         frames,
-    }
-}
-
-fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame> {
-    let (module, offset) = match frame.place {
-        Place::Binary { binary, offset } => (ledger.binary(binary).map(str::to_owned), Some(offset)),
-        Place::Vdso { offset } => (Some("[vdso]".to_owned()), Some(offset)),
-        Place::JavaScript { .. } | Place::Jit { .. } | Place::Unknown(_) => (None, None),
-    };
-    let bare = Frame {
-        address: format!("{:#x}", frame.address),
-        function: None,
-        module,
-        offset: offset.map(|offset| format!("{:#x}", offset.0)),
-        file: None,
-        line: None,
-        column: None,
-        inlined: false,
-        line_of_function: false,
-        unknown: None,
-    };
-    match (frame.place, names.get(frame.place)) {
-        (Place::Unknown(reason), _) => vec![Frame { unknown: Some(reason.describe()), ..bare }],
-        (_, Named::Unknown(reason)) => vec![Frame { unknown: Some(reason.describe()), ..bare }],
-        (_, Named::Known(found)) => found.iter().map(|name| named(&bare, name)).collect(),
-    }
-}
-
-fn named(bare: &Frame, name: &Name) -> Frame {
-    let Name { function, file, line, column, inlined, line_of_function } = name;
-    Frame {
-        function: Some(function.clone()),
-        file: file.clone(),
-        line: *line,
-        column: *column,
-        inlined: *inlined,
-        line_of_function: *line_of_function,
-        ..bare.clone()
     }
 }
 

@@ -18,7 +18,7 @@ impl Exporter for Folded {
         let mut lines: BTreeMap<String, u64> = BTreeMap::new();
         for stack in report.stacks.iter().filter(|stack| stack.totals.live_bytes > 0) {
             let process = report.processes.iter().find(|process| process.process == stack.process);
-            *lines.entry(line(process, stack)).or_default() += stack.totals.live_bytes;
+            *lines.entry(line(report, process, stack)).or_default() += stack.totals.live_bytes;
         }
         for (line, bytes) in lines {
             writeln!(out, "{line} {bytes}")?;
@@ -27,7 +27,7 @@ impl Exporter for Folded {
     }
 }
 
-fn line(process: Option<&Process>, stack: &Stack) -> String {
+fn line(report: &Report, process: Option<&Process>, stack: &Stack) -> String {
     let comm = process.map_or("", |process| process.comm.as_str());
     let mut parts = vec![clean(&format!("{}-{}", if comm.is_empty() { "process" } else { comm }, stack.pid))];
     if stack.frames.is_empty() {
@@ -35,7 +35,7 @@ fn line(process: Option<&Process>, stack: &Stack) -> String {
     } else if !stack.complete {
         parts.push(format!("[stack ends early: {}]", stack.stopped));
     }
-    parts.extend(stack.frames.iter().rev().map(|frame| clean(&label(frame))));
+    parts.extend(report.frames_of(stack).rev().map(|frame| clean(&label(frame))));
     parts.push(clean(stack.function.as_deref().unwrap_or(stack.kind)));
     parts.join(";")
 }

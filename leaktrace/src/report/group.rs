@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Estimate, Frame, Stack, Type, visible::visible};
+use super::{Estimate, Frame, Report, Stack, Type, visible::visible};
 
 /// One or more stacks with the same frames to show.
 #[derive(Clone, Debug)]
@@ -24,11 +24,14 @@ type Key<'a> = (u32, &'a str, Option<&'a str>, Vec<Seen<'a>>);
 type Seen<'a> = (Option<&'a str>, Option<&'a str>, Option<u32>, &'a str);
 
 /// Groups of stacks, by live bytes, most first, as the stacks are.
-pub(super) fn groups<'a>(stacks: impl IntoIterator<Item = &'a Stack>) -> Vec<Group<'a>> {
+pub(super) fn groups<'a>(
+    report: &'a Report,
+    stacks: impl IntoIterator<Item = &'a Stack>,
+) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut by_frames: HashMap<Key<'a>, usize> = HashMap::new();
     for stack in stacks {
-        let (frames, left_out) = visible(&stack.frames);
+        let (frames, left_out) = visible(report.frames_of(stack));
         let seen = frames.iter().map(|frame| seen(frame)).collect();
         let key = (stack.process, stack.kind, stack.owner, seen);
         if left_out > 0
@@ -53,8 +56,8 @@ fn seen(frame: &Frame) -> Seen<'_> {
 
 impl<'a> Group<'a> {
     /// A stack by itself, with all its frames.
-    pub(super) fn of_one(stack: &'a Stack) -> Self {
-        Self { stack: stack.clone(), frames: stack.frames.iter().collect(), left_out: 0, stacks: 1 }
+    pub(super) fn of_one(report: &'a Report, stack: &'a Stack) -> Self {
+        Self { stack: stack.clone(), frames: report.frames_of(stack).collect(), left_out: 0, stacks: 1 }
     }
 
     fn add(&mut self, other: &Stack) {

@@ -1,4 +1,4 @@
-//! The whole report, by the schema in `schema/report-v1.json`.
+//! The whole report, by the schema in `schema/report-v2.json`.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,8 @@ pub struct Json;
 
 impl Exporter for Json {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *out, report)?;
+        // On one line: with a busy engine's stacks, white space would be most of the file.
+        serde_json::to_writer(&mut *out, report)?;
         writeln!(out)
     }
 }

@@ -1,12 +1,13 @@
 //! What a person or a program is shown: built once from the books and the names, rendered in several ways.
 //!
-//! The fields are those of the JSON file, whose schema is `schema/report-v1.json`; a change of their meaning or a
+//! The fields are those of the JSON file, whose schema is `schema/report-v2.json`; a change of their meaning or a
 //! field that goes raises [`VERSION`]. All renderers read this one structure, so their sums agree.
 
 mod amount;
 mod build;
 pub mod census;
 mod folded;
+mod frames;
 mod group;
 mod javascript;
 mod json;
@@ -41,7 +42,7 @@ pub use watch::{Watch, looks_left_out};
 pub use words::words;
 
 /// Of the JSON schema.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One way to write a report. Contract: whole lines, `out` is not flushed; the only errors are those of `out`.
 pub trait Exporter {
@@ -72,6 +73,9 @@ pub struct Report {
     /// None of a report that tells only what is live.
     pub diff: Option<HeapDiff>,
     pub totals: Totals,
+    /// Every frame of a stack, once: where code is compiled anew all the while there are more stacks than memory for
+    /// the names of each.
+    pub frames: Vec<Frame>,
     /// By live bytes, most first.
     pub stacks: Vec<Stack>,
     pub coverage: Coverage,
@@ -131,8 +135,15 @@ pub struct Stack {
     pub complete: bool,
     /// Why there is no further frame.
     pub stopped: &'static str,
-    /// The allocator's caller first.
-    pub frames: Vec<Frame>,
+    /// Places in [`Report::frames`], the allocator's caller first.
+    pub frames: Vec<usize>,
+}
+
+impl Report {
+    /// The frames of one of its stacks.
+    pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> {
+        stack.frames.iter().filter_map(|at| self.frames.get(*at))
+    }
 }
 
 /// Blocks of `from` to `to` bytes, both included.

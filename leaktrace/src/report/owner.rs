@@ -58,8 +58,8 @@ const PARTS: &[Part] = &[
 
 /// The part of V8 that a stack of native memory belongs to: told by the innermost function that tells, up to the first of
 /// JavaScript. None for everything else.
-pub(super) fn of(frames: &[Frame]) -> Option<&'static str> {
-    let native = frames.iter().take_while(|frame| frame.module.is_some());
+pub(super) fn of<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Option<&'static str> {
+    let native = frames.into_iter().take_while(|frame| frame.module.is_some());
     owner(native.filter_map(|frame| frame.function.as_deref()))
 }
 

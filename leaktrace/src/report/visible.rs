@@ -31,14 +31,14 @@ const MACHINERY_NAMED: &[&str] = &["uv_run", "_start", "main", "start_thread", "
 
 /// The frames to show, innermost first, and how many are left out.
 #[must_use]
-pub fn visible(frames: &[Frame]) -> (Vec<&Frame>, usize) {
-    if !frames.iter().any(is_javascript) {
-        return (frames.iter().collect(), 0);
+pub fn visible<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> (Vec<&'a Frame>, usize) {
+    let mut frames: Vec<&Frame> = frames.into_iter().collect();
+    let all = frames.len();
+    if frames.iter().any(|frame| is_javascript(frame)) {
+        frames.retain(|frame| is_javascript(frame) || !is_machinery(frame));
     }
-    let shown: Vec<&Frame> =
-        frames.iter().filter(|frame| is_javascript(frame) || !is_machinery(frame)).collect();
-    let left_out = frames.len() - shown.len();
-    (shown, left_out)
+    let left_out = all - frames.len();
+    (frames, left_out)
 }
 
 /// Frames of JavaScript have a file and no module.

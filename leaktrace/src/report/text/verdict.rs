@@ -90,7 +90,7 @@ fn difference(diff: &HeapDiff, report: &Report, styles: &Styles, out: &mut dyn W
     for ChangedStack { stack, change, .. } in both_ends(&diff.stacks, STACKS) {
         let name = stack_name(*stack);
         let known = report.stacks.iter().find(|one| one.stack == name);
-        let frames = known.into_iter().flat_map(|one| &one.frames);
+        let frames = known.into_iter().flat_map(|one| report.frames_of(one));
         let functions = frames.filter_map(|frame| frame.function.as_deref()).take(FRAMES);
         let place = functions.map(super::printable).collect::<Vec<_>>().join(" < ");
         writeln!(out, "{}", line(change, if place.is_empty() { "(unknown stack)" } else { &place }))?;
