@@ -28,6 +28,7 @@ use self::{
     seeing::Seeing,
 };
 use crate::{
+    attribute::Place,
     event::Collection,
     ledger::{Kind, Ledger, Site, Totals},
     symbolize::Names,
@@ -119,10 +120,11 @@ impl Judges {
             let seeing = Seeing::of(ledger, Heap::Native, totals);
             let has_runtime = ledger.engine(process.id).is_some();
             let end = End { end: Moment(at), wall_ns: at, activity: totals.allocs, has_runtime, seeing };
-            let own = sites.iter().filter(|site| !is_of_v8(ledger, names, site));
+            let own: Vec<&Site<'_>> =
+                sites.iter().filter(|site| !one.is_of_v8(ledger, names, site)).collect();
             // Once for stacks that read alike.
             let mut found = self.unreachable.get(&process.id).cloned().unwrap_or_default();
-            let tell = own.map(|site| {
+            let tell = own.into_iter().map(|site| {
                 let blocks = site.blocks.iter().map(one::native).collect();
                 let unreachable = found.remove(&one.counts_as(site.stack)).unwrap_or_default();
                 Told { site, blocks, unreachable }
@@ -146,7 +148,7 @@ impl Judges {
     /// Sites of native memory that are judged, each with the stack that it counts as.
     #[must_use]
     pub fn native<'a>(&self, ledger: &'a Ledger, names: &Names) -> Vec<(Site<'a>, StackId)> {
-        let is_native = |site: &Site<'_>| site.kind == Kind::Heap && !is_of_v8(ledger, names, site);
+        let is_native = |site: &Site<'_>| site.kind == Kind::Heap && is_of_v8(ledger, names, site) != Some(true);
         let counts_as = |site: &Site<'_>| {
             let one = self.heaps.get(&(site.process.id, Heap::Native));
             one.map_or(site.stack, |one| one.counts_as(site.stack))
@@ -278,14 +280,19 @@ fn sum<'a>(sites: impl IntoIterator<Item = &'a Site<'a>>) -> Totals {
     })
 }
 
-/// V8's own memory is never the program's leak.
-fn is_of_v8(ledger: &Ledger, names: &Names, site: &Site<'_>) -> bool {
+/// V8's own memory is never the program's leak. None while that is not known: a name is still being looked up.
+fn is_of_v8(ledger: &Ledger, names: &Names, site: &Site<'_>) -> Option<bool> {
     if ledger.engine(site.process.id).is_none() {
-        return false;
+        return Some(false);
     }
-    let native = site.taken.map_or(&[][..], |taken| &taken.frames);
-    let native = native.iter().map_while(|frame| frames::native_names(frame.place, names));
-    crate::report::owner(native.flatten()).is_some()
+    let native = site.taken.map_or(&[][..], |taken| &taken.frames).iter().map(|frame| frame.place);
+    let native = native.take_while(|place| !matches!(place, Place::JavaScript { .. }));
+    let functions = native.clone().filter_map(|place| frames::native_names(place, names)).flatten();
+    let is_named = |place: Place| !place.can_be_named() || names.contains(place);
+    match crate::report::owner(functions) {
+        Some(_) => Some(true),
+        None => native.clone().all(is_named).then_some(false),
+    }
 }
 
 #[cfg(test)]

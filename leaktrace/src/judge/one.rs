@@ -29,6 +29,8 @@ pub(super) struct One {
     /// The same, of each stack that a runtime's own work was told apart from: its name comes late, and then nothing that
     /// it did before may count as done now.
     worked: HashMap<StackId, u64>,
+    /// Stacks that are known to be a runtime's own, or not to be: their names are many.
+    of_v8: HashMap<StackId, bool>,
     seeing: Seeing,
     pub(super) growing: Consecutive,
     pub(super) growth: Option<HeapGrowth>,
@@ -98,6 +100,7 @@ impl One {
             ended: false,
             activity: 0,
             worked: HashMap::new(),
+            of_v8: HashMap::new(),
             seeing: Seeing::default(),
             growing: Consecutive::new(needed, tolerance),
             growth: None,
@@ -183,6 +186,20 @@ impl One {
             ending.stack(&seen, blocks);
         }
         self.judgements = ending.judge();
+    }
+
+    /// Whether a stack is V8's own work, as far as is known.
+    pub(super) fn is_of_v8(&mut self, ledger: &Ledger, names: &Names, site: &Site<'_>) -> bool {
+        if let Some(known) = self.of_v8.get(&site.stack) {
+            return *known;
+        }
+        let found = super::is_of_v8(ledger, names, site);
+        // A stack that ends early may be finished later.
+        let is_whole = site.taken.is_some_and(|taken| taken.stop.is_complete());
+        if let Some(known) = found.filter(|known| *known || is_whole) {
+            self.of_v8.insert(site.stack, known);
+        }
+        found == Some(true)
     }
 
     /// The stack that this one counts as; itself as long as it was not told of.

@@ -36,6 +36,13 @@ impl Heap {
             .map(|((process, stack), numbers)| (*process, *stack, numbers))
     }
 
+    pub(super) fn samples(&self) -> impl Iterator<Item = (ProcessId, &Sample)> {
+        let of = |((process, _), numbers): (&(ProcessId, StackId), _)| (*process, numbers);
+        self.stacks.iter().map(of).flat_map(|(process, numbers): (_, &Numbers)| {
+            numbers.samples.iter().map(move |sample| (process, sample))
+        })
+    }
+
     pub(super) fn forget_blocks(&mut self, of: impl Fn(ProcessId) -> bool) {
         for (_, numbers) in self.stacks.iter_mut().filter(|((process, _), _)| of(*process)) {
             numbers.blocks.clear();

@@ -12,7 +12,10 @@ mod process;
 mod regions;
 mod totals;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{Hash, Hasher},
+};
 
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
@@ -33,13 +36,22 @@ pub use regions::Regions;
 pub use totals::{Discrepancy, Live, LiveBlock, Totals};
 
 /// A stack as it was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// Number of the hook that took it.
     pub hook: u16,
     pub stop: StopReason,
     /// The allocator's caller first.
     pub frames: Vec<Frame>,
+}
+
+/// Of the addresses alone, and cheap: a hundred thousand stacks are compared each time that they are judged.
+impl Hash for Taken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mix = |sum: u64, frame: &Frame| (sum.rotate_left(5) ^ frame.address).wrapping_mul(ODD);
+        state.write_u64(self.frames.iter().fold(0, mix));
+    }
 }
 
 /// The memory that a site is about.
@@ -98,6 +110,8 @@ pub struct Ledger {
     heap: Heap,
     /// Processes with stacks whose addresses were in no mapping known when they came.
     unattributed: BTreeSet<ProcessId>,
+    /// Every place that a name can be asked for.
+    places: BTreeSet<Place>,
     /// All stacks with such addresses: what is mapped next is tried on them alone.
     unplaced: HashMap<ProcessId, BTreeSet<StackId>>,
     binaries: HashMap<BinaryId, String>,
@@ -120,6 +134,7 @@ impl Ledger {
             stacks: HashMap::new(),
             heap: Heap::default(),
             unattributed: BTreeSet::new(),
+            places: BTreeSet::new(),
             unplaced: HashMap::new(),
             binaries: HashMap::new(),
             hooks: HashMap::new(),
@@ -272,14 +287,15 @@ impl Ledger {
         })
     }
 
-    /// Every distinct place that a name can be asked for, of stacks that `wanted` picks.
+    /// Every distinct place that a name can be asked for.
     #[must_use]
-    pub fn places(&self, wanted: impl Fn(&Site<'_>) -> bool) -> Vec<Place> {
-        let sites = self.sites();
-        let frames = sites.iter().filter(|site| wanted(site)).filter_map(|site| site.taken);
-        let places: BTreeSet<Place> =
-            frames.flat_map(|taken| &taken.frames).map(|frame| frame.place).collect();
-        places.into_iter().filter(|place| !matches!(place, Place::Unknown(_))).collect()
+    pub fn places(&self) -> Vec<Place> {
+        self.places.iter().copied().collect()
+    }
+
+    /// Samples of JavaScript heaps.
+    pub fn samples(&self) -> impl Iterator<Item = (ProcessId, &Sample)> {
+        self.heap.samples()
     }
 
     /// Of all processes and kinds, since tracing began.
@@ -392,6 +408,7 @@ impl Ledger {
                 return;
             }
         }
+        self.places.extend(frames.iter().filter_map(nameable));
         if frames.iter().any(|frame| matches!(frame.place, Place::Unknown(_))) {
             self.unattributed.insert(*process);
             self.unplaced.entry(*process).or_default().insert(*id);
@@ -411,6 +428,7 @@ impl Ledger {
             for frame in taken.frames.iter_mut().filter(|frame| matches!(frame.place, Place::Unknown(_))) {
                 *frame = self.attribution.frame(process, frame.address);
                 is_left |= matches!(frame.place, Place::Unknown(_));
+                self.places.extend(nameable(frame));
             }
             is_left
         });
@@ -441,6 +459,10 @@ impl Ledger {
             }
         }
     }
+}
+
+fn nameable(frame: &Frame) -> Option<Place> {
+    Some(frame.place).filter(|place| !matches!(place, Place::Unknown(_)))
 }
 
 /// The kernel side has several ids for a stack that it could not walk to its end.

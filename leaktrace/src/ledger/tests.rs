@@ -182,7 +182,7 @@ fn a_stack_from_a_library_not_yet_listed_is_placed_by_the_next_list() {
     assert_eq!(ledger.unattributed().count(), 0);
     ledger.snapshot(Snapshot { blocks: vec![block(ONE, 1, A, 1)], ..Snapshot::default() });
     let place = |binary, offset| Place::Binary { binary: BinaryId(binary), offset: FileOffset(offset) };
-    assert_eq!(ledger.places(|_| true), [place(1, 0xf), place(2, 0xf)]);
+    assert_eq!(ledger.places(), [place(1, 0xf), place(2, 0xf)]);
 
     ledger.apply(&stack(ONE, B, &[0xdead]));
     ledger.apply(&mapped(ONE, 0x9000, 2));
@@ -194,7 +194,7 @@ fn a_stack_sent_twice_stays_where_it_was_first_placed() {
     let mut ledger = ledger(&[mapped(ONE, 0x1000, 1), stack(ONE, A, &[0x1010]), mapped(ONE, 0x1000, 2)]);
     ledger.apply(&stack(ONE, A, &[0x1010]));
     ledger.snapshot(Snapshot { blocks: vec![block(ONE, 1, A, 1)], ..Snapshot::default() });
-    assert_eq!(ledger.places(|_| true), [Place::Binary { binary: BinaryId(1), offset: FileOffset(0xf) }]);
+    assert_eq!(ledger.places(), [Place::Binary { binary: BinaryId(1), offset: FileOffset(0xf) }]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use leaktrace_common::counter::{Counter, Kind as CounterKind};
 
 use super::{
     Counters, Coverage, Estimate, Growing, JavaScript, Process, Report, Stack, Totals, VERSION, Verdict,
-    frames::Frames, javascript, owner, sizes,
+    frames::Frames, javascript, sizes,
 };
 use crate::{
     attribute::{self, Place},
@@ -193,7 +193,7 @@ fn stack(
         generations: javascript::generations(samples()),
         complete: site.taken.is_some_and(|taken| taken.stop.is_complete()),
         stopped: site.taken.map_or("stack unknown", |taken| taken.stop.describe()),
-        owner: (has_engine && !is_javascript).then(|| owner::of(frames.iter().map(|at| &known.all[*at]))).flatten(),
+        owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten(),
         frames,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::Frame;
+use super::{
+    Frame,
+    owner::{self, Says},
+};
 use crate::{
     attribute::{self, Place},
     ledger::Ledger,
@@ -13,6 +16,8 @@ pub(super) struct Frames<'a> {
     ledger: &'a Ledger,
     names: &'a Names,
     pub(super) all: Vec<Frame>,
+    /// Of each of these.
+    says: Vec<Says>,
     /// Where in `all` those of a place are: several where functions are inlined there. Processes may have a place at
     /// different addresses.
     known: HashMap<(Place, u64), Range<usize>>,
@@ -20,18 +25,24 @@ pub(super) struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     pub(super) fn new(ledger: &'a Ledger, names: &'a Names) -> Self {
-        Self { ledger, names, all: Vec::new(), known: HashMap::new() }
+        Self { ledger, names, all: Vec::new(), says: Vec::new(), known: HashMap::new() }
     }
 
     /// Where in `all` the frames of this one are, innermost first.
     pub(super) fn of(&mut self, frame: attribute::Frame) -> Range<usize> {
-        let Self { ledger, names, all, known } = self;
+        let Self { ledger, names, all, says, known } = self;
         let new = || {
             let start = all.len();
             all.extend(frames(ledger, names, frame));
+            says.extend(all[start..].iter().map(Says::of));
             start..all.len()
         };
         known.entry((frame.place, frame.address)).or_insert_with(new).clone()
+    }
+
+    /// The part of V8 that a stack of native memory belongs to.
+    pub(super) fn owner(&self, frames: &[usize]) -> Option<&'static str> {
+        owner::of(frames.iter().map(|at| self.says[*at]))
     }
 }
 

@@ -4,7 +4,8 @@
 use super::Frame;
 
 /// A part of V8, by what stands in the names of its functions.
-struct Part {
+#[derive(Debug)]
+pub(super) struct Part {
     owner: Option<&'static str>,
     functions: &'static [&'static str],
 }
@@ -56,11 +57,35 @@ const PARTS: &[Part] = &[
     },
 ];
 
+/// What one frame says of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Says {
+    Nothing,
+    Part(&'static Part),
+    /// What is further out asked for nothing itself.
+    JavaScript,
+}
+
+impl Says {
+    pub(super) fn of(frame: &Frame) -> Self {
+        if frame.module.is_none() {
+            return Self::JavaScript;
+        }
+        frame.function.as_deref().and_then(part_of).map_or(Self::Nothing, Self::Part)
+    }
+}
+
 /// The part of V8 that a stack of native memory belongs to: told by the innermost function that tells, up to the first of
 /// JavaScript. None for everything else.
-pub(super) fn of<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Option<&'static str> {
-    let native = frames.into_iter().take_while(|frame| frame.module.is_some());
-    owner(native.filter_map(|frame| frame.function.as_deref()))
+pub(super) fn of(frames: impl IntoIterator<Item = Says>) -> Option<&'static str> {
+    for frame in frames {
+        match frame {
+            Says::Nothing => {}
+            Says::Part(part) => return part.owner,
+            Says::JavaScript => return None,
+        }
+    }
+    None
 }
 
 /// The same by the names of the native functions, innermost first.
@@ -94,7 +119,7 @@ mod tests {
     }
 
     fn owner(functions: &[&str]) -> Option<&'static str> {
-        of(&functions.iter().copied().map(frame).collect::<Vec<_>>())
+        of(functions.iter().map(|function| Says::of(&frame(function))))
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Judging {
     /// The last part of an epoch counts if it is most of one, or if something was proven in it.
     pub(super) fn end(&mut self, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
         // What came late has a name by the report, and is judged by it.
-        let places = session.ledger.places(|_| true);
+        let places = session.ledger.places();
         session.name_javascript(&places, names);
         let _ = session.symbols.resolve(&places, names);
         session.listen()?;
@@ -217,7 +217,7 @@ impl Judging {
 
     /// Names for what is judged: JavaScript's at once; the others are asked for, and are there at a later epoch.
     fn look_up(&self, session: &mut Session, names: &mut Names) {
-        let places = session.ledger.places(|_| true);
+        let places = session.ledger.places();
         session.name_javascript(&places, names);
         // Without its thread nothing has a name, and the report says so.
         let _ = session.symbols.ask(&places, names);

@@ -277,7 +277,7 @@ fn add_targets(
 
 fn report(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judging) -> Report {
     session.offer_perf_maps();
-    let places = session.ledger.places(|_| true);
+    let places = session.ledger.places();
     session.name_javascript(&places, names);
     if let Err(error) = session.symbols.resolve(&places, names) {
         // What was gathered is worth more than its names.

@@ -360,11 +360,9 @@ impl Session {
         self.engines.retry(&self.kernel);
         self.engines.name(places, names);
         names.set_unread(self.engines.losses());
-        let sites = self.ledger.sites();
-        let types: HashSet<(ProcessId, TypeOf)> = sites
-            .iter()
-            .flat_map(|site| site.samples.iter().map(|sample| (site.process.id, TypeOf::of(sample))))
-            .collect();
+        let samples = self.ledger.samples();
+        let types: HashSet<(ProcessId, TypeOf)> =
+            samples.map(|(process, sample)| (process, TypeOf::of(sample))).collect();
         for (process, of) in types {
             if let Some(name) = self.engines.name_type(process, of) {
                 names.insert_type(process, of, name);

@@ -91,7 +91,12 @@ impl Spaces {
         if !contradicted.is_empty() {
             space.replaced = at;
         }
-        space.stale[0].extend(contradicted);
+        for old in contradicted {
+            // A JIT's memory and its copy of the builtins come and go in one place with each of a program's workers.
+            if !space.stale[0].contains(&old) {
+                space.stale[0].push(old);
+            }
+        }
         space.process
     }
 
@@ -125,8 +130,9 @@ impl Spaces {
         let space = self.0.get(&tgid)?.iter().find(|space| space.process == Some(process))?;
         let is_doubtful = |address: u64| {
             let call = address.saturating_sub(1);
-            let mut replaced = space.stale.iter().flatten().filter(|old| old.contains(call));
-            replaced.any(|old| !is_chained(call) || !space.was_chained(old, call, &is_chained))
+            let replaced = || space.stale.iter().flatten().filter(|old| old.contains(call));
+            let was_chained = |old| space.was_chained(old, call, &is_chained);
+            replaced().next().is_some() && !(is_chained(call) && replaced().all(was_chained))
         };
         addresses.map(is_doubtful).position(|doubtful| doubtful).map(|index| index + 1)
     }

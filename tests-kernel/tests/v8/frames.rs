@@ -78,7 +78,7 @@ fn frames_are_those_of_error_stack(major: u32, node: &Path) {
     let mut wrong: BTreeMap<String, u64> = BTreeMap::new();
     let mut by_site: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for stack in report.of_javascript() {
-        let places = up_to_everything(stack.frames.iter().filter_map(of_report).collect());
+        let places = up_to_everything(stack.frames.iter().filter_map(|frame| of_report(frame)).collect());
         let Some(first) = places.first() else { continue };
         if ["folded", "everything", "probing", "filler", "step", "(top level)"].contains(&&*first.function) {
             continue;
