@@ -288,13 +288,13 @@ mod tests {
             format!(
                 r#"{{"rank":1,"stack":"0x1","pid":7,"kind":"heap","function":"malloc","live_bytes":{live},"live_blocks":1,"allocs":1,
                 "alloc_bytes":{live},"frees":0,"freed_bytes":0,"oldest_age_ns":1,"median_age_ns":1,"complete":true,
-                "stopped":"root","types":[],"generations":[],"frames":[{{"address":1,"function":"site","module":"m","offset":1,"file":null,
-                "line":null,"inlined":false}}]}}"#
+                "stopped":"root","types":[],"generations":[],"frames":[0]}}"#
             )
         };
         let text = format!(
-            r#"{{"schema":"leaktrace-report","version":1,"processes":[],"totals":{{"live_bytes":3,"live_blocks":2,"allocs":2,
-            "alloc_bytes":3,"frees":0,"freed_bytes":0}},"stacks":[{},{}],"coverage":{{"events_seen":2,"lost":0,
+            r#"{{"schema":"leaktrace-report","version":2,"processes":[],"totals":{{"live_bytes":3,"live_blocks":2,"allocs":2,
+            "alloc_bytes":3,"frees":0,"freed_bytes":0}},"frames":[{{"address":"0x1","function":"site","module":"m","offset":"0x1",
+            "file":null,"line":null,"inlined":false}}],"stacks":[{},{}],"coverage":{{"events_seen":2,"lost":0,
             "counters":{{"FreeUnknown":4}},"stacks":2,"stacks_incomplete":0,"addresses":1,"addresses_unknown":0}}}}"#,
             stack(1),
             stack(2)

@@ -98,7 +98,7 @@ fn an_agent_is_waited_for_ended_by_ctrl_c_and_its_report_is_read() {
     // Its first argument is `--json`, its second the file. A shell cannot catch a signal that it was started to
     // ignore, as whatever runs in the background of a script is.
     let script = r#"#!/usr/bin/env -S --default-signal=INT sh
-trap 'echo "{\"schema\":\"leaktrace-report\",\"version\":1,\"processes\":[],\"totals\":{\"live_bytes\":5,\"live_blocks\":1,\"allocs\":1,\"alloc_bytes\":5,\"frees\":0,\"freed_bytes\":0},\"stacks\":[],\"coverage\":{\"events_seen\":1,\"lost\":0,\"counters\":{},\"stacks\":0,\"stacks_incomplete\":0,\"addresses\":0,\"addresses_unknown\":0}}" > "$2"; exit 0' INT
+trap 'echo "{\"schema\":\"leaktrace-report\",\"version\":2,\"processes\":[],\"totals\":{\"live_bytes\":5,\"live_blocks\":1,\"allocs\":1,\"alloc_bytes\":5,\"frees\":0,\"freed_bytes\":0},\"frames\":[],\"stacks\":[],\"coverage\":{\"events_seen\":1,\"lost\":0,\"counters\":{},\"stacks\":0,\"stacks_incomplete\":0,\"addresses\":0,\"addresses_unknown\":0}}" > "$2"; exit 0' INT
 echo "a word before" >&2
 echo "attached to nothing: this is a fake" >&2
 while :; do sleep 0.05; done

@@ -148,7 +148,8 @@ impl Judges {
     /// Sites of native memory that are judged, each with the stack that it counts as.
     #[must_use]
     pub fn native<'a>(&self, ledger: &'a Ledger, names: &Names) -> Vec<(Site<'a>, StackId)> {
-        let is_native = |site: &Site<'_>| site.kind == Kind::Heap && is_of_v8(ledger, names, site) != Some(true);
+        let is_native =
+            |site: &Site<'_>| site.kind == Kind::Heap && is_of_v8(ledger, names, site) != Some(true);
         let counts_as = |site: &Site<'_>| {
             let one = self.heaps.get(&(site.process.id, Heap::Native));
             one.map_or(site.stack, |one| one.counts_as(site.stack))

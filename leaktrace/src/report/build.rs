@@ -142,13 +142,7 @@ fn described(
     }
 }
 
-fn stack(
-    ledger: &Ledger,
-    names: &Names,
-    options: Options,
-    site: &Site<'_>,
-    known: &mut Frames<'_>,
-) -> Stack {
+fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, known: &mut Frames<'_>) -> Stack {
     // An exited process does not grow older.
     let now = site.process.state.ended().unwrap_or(ledger.at());
     let age = |born: u64| now.saturating_sub(born);

@@ -24,10 +24,7 @@ type Key<'a> = (u32, &'a str, Option<&'a str>, Vec<Seen<'a>>);
 type Seen<'a> = (Option<&'a str>, Option<&'a str>, Option<u32>, &'a str);
 
 /// Groups of stacks, by live bytes, most first, as the stacks are.
-pub(super) fn groups<'a>(
-    report: &'a Report,
-    stacks: impl IntoIterator<Item = &'a Stack>,
-) -> Vec<Group<'a>> {
+pub(super) fn groups<'a>(report: &'a Report, stacks: impl IntoIterator<Item = &'a Stack>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut by_frames: HashMap<Key<'a>, usize> = HashMap::new();
     for stack in stacks {

@@ -48,8 +48,11 @@ impl Exporter for Text {
         header(report, self.width, &styles, out)?;
         verdict::verdicts(report, &styles, out)?;
         let live = report.stacks.iter().filter(|stack| stack.totals.live_blocks > 0);
-        let live: Vec<Group<'_>> =
-            if self.verbose { live.map(|stack| Group::of_one(report, stack)).collect() } else { groups(report, live) };
+        let live: Vec<Group<'_>> = if self.verbose {
+            live.map(|stack| Group::of_one(report, stack)).collect()
+        } else {
+            groups(report, live)
+        };
         let (shown, folded) = live.split_at(self.top.min(live.len()));
         for (at, group) in shown.iter().enumerate() {
             writeln!(out)?;
