@@ -103,7 +103,7 @@ pub struct Plan {
 }
 
 /// A leak is called after 72.
-const DEMO_EPOCHS: u32 = 90;
+const DEMO_EPOCHS: u32 = 110;
 
 /// Eight looks take three and a half minutes, and a look at a gigabyte some tenths of a CPU second.
 const WATCH_EVERY: Duration = Duration::from_secs(30);

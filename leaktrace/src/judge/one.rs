@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// Epochs until which a stack's work can be taken back: names come within seconds, and of some stacks nothing is ever known.
+const UNDECIDED: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct One {
     pub(super) engine: Engine,
@@ -26,11 +29,13 @@ pub(super) struct One {
     pub(super) ended: bool,
     /// Allocations before this epoch, of JavaScript samples: each stands for as much.
     activity: u64,
-    /// The same, of each stack that a runtime's own work was told apart from: its name comes late, and then nothing that
-    /// it did before may count as done now.
+    /// The same, of each stack that is not known to be a runtime's own: its names come late, and nothing that it did before
+    /// may count as done then.
     worked: HashMap<StackId, u64>,
     /// Stacks that are known to be a runtime's own, or not to be: their names are many.
     of_v8: HashMap<StackId, bool>,
+    /// What the others did, by epochs' ends.
+    undecided: HashMap<StackId, Vec<(Moment, u64)>>,
     seeing: Seeing,
     pub(super) growing: Consecutive,
     pub(super) growth: Option<HeapGrowth>,
@@ -101,6 +106,7 @@ impl One {
             activity: 0,
             worked: HashMap::new(),
             of_v8: HashMap::new(),
+            undecided: HashMap::new(),
             seeing: Seeing::default(),
             growing: Consecutive::new(needed, tolerance),
             growth: None,
@@ -156,7 +162,14 @@ impl One {
         for Told { site, blocks, unreachable } in stacks {
             if has_runtime {
                 let before = self.worked.insert(site.stack, site.totals.allocs).unwrap_or_default();
-                work += site.totals.allocs.saturating_sub(before) as f64;
+                let allocs = site.totals.allocs.saturating_sub(before);
+                work += allocs as f64;
+                if allocs > 0 && !self.of_v8.contains_key(&site.stack) {
+                    let told = self.undecided.entry(site.stack).or_default();
+                    if told.len() < UNDECIDED {
+                        told.push((end, allocs));
+                    }
+                }
             }
             let Some(first) = self.first_of(site, &mut look_up) else { continue };
             let sum = sums.entry(first.stack).or_default();
@@ -198,6 +211,8 @@ impl One {
         let is_whole = site.taken.is_some_and(|taken| taken.stop.is_complete());
         if let Some(known) = found.filter(|known| *known || is_whole) {
             self.of_v8.insert(site.stack, known);
+            let told = self.undecided.remove(&site.stack).into_iter().flatten();
+            told.filter(|_| known).for_each(|(end, allocs)| self.engine.take_back(end, allocs as f64));
         }
         found == Some(true)
     }

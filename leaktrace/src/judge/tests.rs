@@ -451,6 +451,31 @@ fn what_v8_compiles_at_the_start_does_not_make_a_steady_leak_seem_to_have_begun_
 }
 
 #[test]
+fn what_v8_did_before_it_had_names_is_not_the_programs_work_once_it_has() {
+    let (mut ledger, mut names, id) = with_v8();
+    let served = (StackId(4), 0x200);
+    let (stop, words) = (StopReason::End, vec![0x5001 + served.1]);
+    ledger.apply(&Event::Stack(Stack { id: served.0, process: PROCESS, tgid: 7, hook: 0, stop, words }));
+    let place = Place::Binary { binary: BinaryId(1), offset: FileOffset(served.1) };
+    names.insert(place, Looked::Known(vec![name("serve", None)]));
+    let mut judges = judges();
+    for epochs in 1..=100_u64 {
+        let mut now = snapshot(epochs, 50);
+        let of_v8 = 2000 * epochs.min(5) + 100 * epochs;
+        now.stacks.push((id, entry(of_v8, of_v8)));
+        now.stacks.push((served.0, entry(20 * epochs, 20 * epochs)));
+        ledger.snapshot(now);
+        if epochs == 10 {
+            name_v8(&mut names);
+        }
+        judges.end_epoch(&ledger, &names);
+    }
+    let leak = judges.said().find(|said| said.judgement.verdict.name() == "LEAK").expect("a leak");
+    let evidence = &leak.judgement.evidence;
+    assert!(evidence.spread.dispersion < 2.0, "{:?}", evidence.spread);
+}
+
+#[test]
 fn collections_that_nobody_looked_at_in_time_are_epochs_too() {
     let mut judges = judges();
     let (mut ledger, names) = isolates([1, 2]);

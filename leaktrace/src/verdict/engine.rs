@@ -130,6 +130,11 @@ impl Engine {
         (self.time.epochs(), self.time.now_ns())
     }
 
+    /// Some of the [`Epoch::work`] of the epoch that ended then was a runtime's own: its functions had no names yet.
+    pub fn take_back(&mut self, end: Moment, work: f64) {
+        self.time.take_back(end, work);
+    }
+
     /// Ends an epoch.
     pub fn end(&mut self, epoch: Epoch) -> Ending<'_> {
         let merged = self.time.push(epoch);

@@ -93,6 +93,14 @@ impl Timeline {
         merged
     }
 
+    /// Some of the work of the epoch that ended then was not the program's, as is known by now.
+    pub(super) fn take_back(&mut self, end: Moment, work: f64) {
+        let at = self.bins.partition_point(|bin| bin.end < end);
+        if let Some(bin) = self.bins.get_mut(at) {
+            bin.work = (bin.work - work).max(0.0);
+        }
+    }
+
     pub(super) fn bins(&self) -> &[Bin] {
         &self.bins
     }
@@ -215,6 +223,17 @@ mod tests {
             assert_eq!(bins.iter().map(|bin| bin.lost).sum::<u64>(), number);
             assert_eq!(timeline.now(), Moment(number * 10));
         }
+    }
+
+    #[test]
+    fn work_that_was_not_the_programs_is_taken_back_where_it_was_counted() {
+        let mut timeline = Timeline::new(Moment(0), 0);
+        (1..=3).for_each(|number| {
+            timeline.push(epoch(number));
+        });
+        timeline.take_back(Moment(20), 0.75);
+        timeline.take_back(Moment(30), 5.0);
+        assert_eq!(timeline.bins().iter().map(|bin| bin.work).collect::<Vec<_>>(), [1.0, 0.25, 0.0]);
     }
 
     #[test]
