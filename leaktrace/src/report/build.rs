@@ -30,16 +30,13 @@ impl Report {
     /// Of the ledger's last snapshot.
     #[must_use]
     pub fn new(ledger: &Ledger, names: &Names, options: Options) -> Self {
-        let sites = ledger.sites();
+        let mut sites = ledger.sites();
+        // The same books make the same report, to the byte.
+        sites.sort_unstable_by_key(|site| (site.process.id, site.stack, site.kind));
         let mut frames = Frames::new(ledger, names);
-        let mut stacks: Vec<((u32, u64), Stack)> = sites
-            .iter()
-            .map(|site| ((site.process.id.0, site.stack.0), stack(ledger, names, options, site, &mut frames)))
-            .collect();
-        stacks.sort_by_cached_key(|(key, stack)| {
-            (Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)), *key, stack.kind)
-        });
-        let mut stacks: Vec<Stack> = stacks.into_iter().map(|(_, stack)| stack).collect();
+        let of_site = |site| stack(ledger, names, options, site, &mut frames);
+        let mut stacks: Vec<Stack> = sites.iter().map(of_site).collect();
+        stacks.sort_by_key(|stack| Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)));
         for (at, stack) in stacks.iter_mut().enumerate() {
             stack.rank = at + 1;
         }
