@@ -17,6 +17,12 @@ pub(super) fn failed(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// `running 3 tests`
+pub(super) fn is_start(line: &str) -> bool {
+    let number = line.strip_prefix("running ").and_then(|rest| rest.split_once(" test"));
+    number.is_some_and(|(number, plural)| number.parse::<u64>().is_ok() && matches!(plural, "" | "s"))
+}
+
 impl Counts {
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`
     pub(super) fn from_libtest(line: &str) -> Option<Self> {
@@ -83,6 +89,12 @@ mod tests {
     fn the_name_of_a_failed_test_is_read() {
         assert_eq!(failed("test a::b ... FAILED"), Some("a::b"));
         assert_eq!(failed("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn the_start_of_a_binarys_tests_is_told_from_other_lines() {
+        assert!(is_start("running 3 tests") && is_start("running 1 test"));
+        assert!(!is_start("running three tests") && !is_start("running 3 tests again"));
     }
 
     #[test]
