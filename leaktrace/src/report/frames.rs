@@ -54,15 +54,9 @@ fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame>
     };
     let bare = Frame {
         address: format!("{:#x}", frame.address),
-        function: None,
         module,
         offset: offset.map(|offset| format!("{:#x}", offset.0)),
-        file: None,
-        line: None,
-        column: None,
-        inlined: false,
-        line_of_function: false,
-        unknown: None,
+        ..Frame::default()
     };
     match (frame.place, names.get(frame.place)) {
         (Place::Unknown(reason), _) => vec![Frame { unknown: Some(reason.describe()), ..bare }],

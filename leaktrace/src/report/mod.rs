@@ -155,7 +155,7 @@ pub struct SizeRange {
 }
 
 /// A function on the stack. An inlined one shares the address of the one after it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Frame {
     /// The return address, in hex.
     pub address: String,

@@ -105,16 +105,9 @@ mod tests {
     fn frame(function: &str) -> Frame {
         let is_javascript = function.ends_with(".js");
         Frame {
-            address: String::new(),
             function: Some(function.to_owned()),
             module: (!is_javascript).then(|| "node".to_owned()),
-            offset: None,
-            file: None,
-            line: None,
-            column: None,
-            inlined: false,
-            line_of_function: false,
-            unknown: None,
+            ..Frame::default()
         }
     }
 

@@ -58,16 +58,11 @@ mod tests {
 
     fn frame(function: &str, module: Option<&str>) -> Frame {
         Frame {
-            address: String::new(),
             function: Some(function.to_owned()),
             module: module.map(str::to_owned),
-            offset: None,
             file: module.is_none().then(|| "/app/server.js".to_owned()),
             line: Some(1),
-            column: None,
-            inlined: false,
-            line_of_function: false,
-            unknown: None,
+            ..Frame::default()
         }
     }
 
