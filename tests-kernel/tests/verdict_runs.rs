@@ -132,12 +132,13 @@ fn types_of_javascript_that_grew_and_shrank_are_told() {
     program.end().unwrap();
 }
 
-/// On a terminal of its own, which util-linux's `script` makes.
+/// On a terminal of its own, which util-linux's `script` makes. `exec`, for Ctrl-C reaches all of the terminal's foreground:
+/// a shell that waits for the agent would end by it (dash does, bash has replaced itself by then).
 #[test]
 fn enter_on_its_terminal_sets_a_mark() {
     needs_root();
     let mut program = Program::start("steady.c", Compiler::Gcc, &[]).unwrap();
-    let traced = format!("{} --pid {} --duration 1m", binary().display(), program.pid());
+    let traced = format!("exec {} --pid {} --duration 1m", binary().display(), program.pid());
     let mut terminal = Process::start(Command::new("script").args(["-qec", &traced, "/dev/null"])).unwrap();
     let until = |terminal: &mut Process, what: &str| {
         while !terminal.stdout.next(PATIENCE).unwrap().expect(what).contains(what) {}
