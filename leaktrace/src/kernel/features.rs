@@ -86,15 +86,17 @@ fn setcap(names: &[&str]) -> String {
 }
 
 fn check_release(release: &str) -> Result<(), Missing> {
-    let mut parts = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (parts.next(), parts.next());
     // A release that does not start with two numbers is not judged: loading will tell.
-    if let (Some(major), Some(minor)) = version
-        && (major, minor) < (5, 17)
-    {
+    if version(release).is_some_and(|version| version < (5, 17)) {
         return Err(Missing::Kernel { found: release.to_owned(), needed: "5.17", why: "for bpf_loop" });
     }
     Ok(())
+}
+
+/// The first two numbers of a kernel's release.
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    Some((parts.next()?, parts.next()?))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use leaktrace_common::{
 };
 use thiserror::Error;
 
-use super::{attach::Program, btf, clock, features, tables};
+use super::{attach::Program, btf, clock, features, multi::Multi, tables};
 use crate::event::{Event, Snapshot, Unfinished, decode};
 
 /// Built from `leaktrace-ebpf` by `cargo xtask bpf`.
@@ -56,9 +56,11 @@ pub struct Options {
     pub max_stacks: u32,
 }
 
-/// The loaded kernel side. Dropping it takes every probe and table back.
+/// The loaded kernel side. Dropping it takes every table back, and the probes with them.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
+    /// None where the kernel has to be asked for each probe.
+    pub(super) multi: Option<Multi>,
     events: RingBuf<MapData>,
 }
 
@@ -70,7 +72,7 @@ const LIFECYCLE: [(&str, &str); 3] = [
 ];
 
 impl Kernel {
-    /// Loads and verifies everything; attaches the scheduler events, but no probe yet.
+    /// Loads the tables; attaches the scheduler events, but no probe yet. What probes run is loaded when the first is placed.
     pub fn load(options: Options) -> Result<Self, LoadError> {
         features::check()?;
         let types = btf::Btf::of_kernel()?;
@@ -83,33 +85,58 @@ impl Kernel {
         loader.map_max_entries("LIVE", options.max_live);
         loader.map_max_entries("STACKS", options.max_stacks);
         let mut ebpf = loader.load(OBJECT)?;
+        let multi = Multi::new(OBJECT, &ebpf);
 
         let events = ebpf.take_map("EVENTS").ok_or(LoadError::NotInObject("EVENTS"))?;
         let events = RingBuf::try_from(events).map_err(|_| LoadError::NotInObject("EVENTS"))?;
-        let mut kernel = Self { ebpf, events };
-        kernel.load_programs()?;
+        let mut kernel = Self { ebpf, multi, events };
+        kernel.follow_lives()?;
         kernel.prepare_tables(options.max_stacks)?;
         Ok(kernel)
     }
 
-    fn load_programs(&mut self) -> Result<(), LoadError> {
+    /// Loads everything that may be wanted later: then a library that a child maps has its probes without delay.
+    pub fn load_all(&mut self) -> Result<(), LoadError> {
+        self.load_programs(&Program::ALL)
+    }
+
+    /// Loads those of these programs that are not yet.
+    pub(super) fn load_programs(&mut self, programs: &[Program]) -> Result<(), LoadError> {
+        match self.multi.as_mut().map(|multi| multi.load(programs)) {
+            Some(Ok(())) => Ok(()),
+            // Then aya says why.
+            Some(Err(_)) => {
+                self.multi = None;
+                self.load_one_by_one(programs)
+            }
+            None => self.load_one_by_one(programs),
+        }
+    }
+
+    /// The same for links of one probe each.
+    pub(super) fn load_one_by_one(&mut self, programs: &[Program]) -> Result<(), LoadError> {
         let mut uprobes: HashMap<&str, &mut UProbe> = self
             .ebpf
             .programs_mut()
             .filter_map(|(name, program)| Some((name, program.try_into().ok()?)))
             .collect();
-        // At once: the verifier takes a second or two for all, and works on as many as there are CPUs.
+        // At once, see `Multi::load`.
         thread::scope(|scope| {
-            let mut loads = Vec::with_capacity(Program::ALL.len());
-            for program in Program::ALL.map(Program::name) {
+            let mut loads = Vec::with_capacity(programs.len());
+            for program in programs.iter().copied().map(Program::name) {
                 let uprobe = uprobes.remove(program).ok_or(LoadError::NotInObject(program))?;
-                loads.push((program, scope.spawn(|| uprobe.load())));
+                if uprobe.fd().is_err() {
+                    loads.push((program, scope.spawn(|| uprobe.load())));
+                }
             }
             loads.into_iter().try_for_each(|(program, load)| match load.join() {
                 Ok(loaded) => loaded.map_err(|source| LoadError::Program { program, source }),
                 Err(panic) => std::panic::resume_unwind(panic),
             })
-        })?;
+        })
+    }
+
+    fn follow_lives(&mut self) -> Result<(), LoadError> {
         for (program, event) in LIFECYCLE {
             let tracepoint: &mut RawTracePoint = self.program(program)?;
             tracepoint
@@ -328,6 +355,6 @@ const FIRST_KERNEL_PROCESS: u64 = 1 << 16;
 /// This part of all stacks may be ones that the agent has to finish: each call has one of its own, or nearly.
 const UNFINISHED_PART: u32 = 8;
 
-fn table_error(table: &'static str, source: std::io::Error) -> LoadError {
+pub(super) fn table_error(table: &'static str, source: std::io::Error) -> LoadError {
     LoadError::Table { table, source }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod features;
 pub mod load;
 pub mod mapped;
+mod multi;
 mod seccomp;
 mod tables;
 mod threads;

@@ -46,14 +46,8 @@ impl Kernel {
         }
         let pid = u32::try_from(child).ok().and_then(NonZeroU32::new);
         let pid = pid.ok_or_else(|| trial(io::Error::last_os_error()))?;
-        let place = Place {
-            program: Program::CallReturn,
-            file: Path::new("/proc/self/exe"),
-            offset,
-            cookie: 0,
-            pid: Some(pid),
-        };
-        let attached = self.attach(&place);
+        let place = Place { program: Program::CallReturn, offset, cookie: 0 };
+        let attached = self.attach(Path::new("/proc/self/exe"), Some(pid), &[place]);
         // With no probe the child is let go all the same, and ends.
         let told = go.write_all(&[1]);
         let mut status = 0;
@@ -110,7 +104,7 @@ fn filter() -> [libc::sock_filter; 4] {
 }
 
 /// Where in our own program file an address of our own code stands.
-fn file_offset(address: u64) -> io::Result<u64> {
+pub(super) fn file_offset(address: u64) -> io::Result<u64> {
     let mappings = crate::process::Mappings::read(std::process::id()).map_err(io::Error::other)?;
     mappings
         .find(address)

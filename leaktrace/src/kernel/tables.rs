@@ -73,7 +73,7 @@ struct Iterate {
 
 /// # Safety
 /// Every pointer in `attributes` must be valid for what `command` reads or writes through it.
-unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+pub(super) unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
     // SAFETY: the caller vouches for the pointers; the size is that of the structure passed.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     // Descriptors and zeros, which fit.

@@ -212,6 +212,9 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Regis
         max_live: plan.max_live,
         max_stacks: plan.max_stacks,
     })?;
+    if plan.follow {
+        kernel.load_all()?;
+    }
     let registers = plan.prove.then(|| kernel.load_registers()).transpose()?;
     let only = libraries(plan)?;
     let wanted = Wanted { mappings: plan.mmap, prefixes: plan.prefixes.clone() };

@@ -262,8 +262,6 @@ impl Probes {
     }
 
     /// Places the file's probes for this process, if it has any and they are not there yet.
-    ///
-    /// What frees comes first: a block must not be seen to come and never to go.
     pub(super) fn attach(
         &mut self,
         kernel: &mut Kernel,
@@ -278,18 +276,15 @@ impl Probes {
         if found.is_empty() && points.is_empty() || !known.attached.insert(scope) {
             return Ok(None);
         }
-        let mut numbered: Vec<(u16, &FoundHook)> = (known.first_hook..).zip(found).collect();
-        numbered.sort_by_key(|(_, hook)| hook.returns != Returns::NotNeeded);
-        let path = known.file.probe_path();
-        let mut attached = Attached { functions: numbered.len(), ..Attached::default() };
-        for (number, hook) in numbered {
+        let mut attached = Attached { functions: found.len(), ..Attached::default() };
+        let mut all = Vec::new();
+        for (number, hook) in (known.first_hook..).zip(found) {
+            let mut cookie = hook.cookie(number);
+            if self.at_entry {
+                cookie.pushed_words = 0;
+            }
             for (program, offset, cheap) in places(hook, self.at_entry) {
-                let mut cookie = hook.cookie(number);
-                if self.at_entry {
-                    cookie.pushed_words = 0;
-                }
-                let place = Place { program, file: &path, offset, cookie: cookie.pack(), pid: scope };
-                self.placed.push(kernel.attach(&place).map_err(|error| failed(error, pid))?);
+                all.push(Place { program, offset, cookie: cookie.pack() });
                 attached.probes += 1;
                 attached.slow += usize::from(!cheap);
             }
@@ -298,22 +293,20 @@ impl Probes {
             }
         }
         for (number, point) in (first_point..).zip(points) {
-            let place = Place {
+            all.push(Place {
                 program: program_of(point),
-                file: &path,
                 offset: point.at.0,
                 cookie: cookie_of(point, number),
-                pid: scope,
-            };
-            self.placed.push(kernel.attach(&place).map_err(|error| failed(error, pid))?);
+            });
             attached.engine_probes += 1;
         }
+        let placed = kernel.attach(&known.file.probe_path(), scope, &all);
+        self.placed.extend(placed.map_err(|error| failed(error, pid))?);
         Ok(Some(attached))
     }
 }
 
-/// Program, file offset and whether the kernel emulates the instruction there; returns before the entry, so that
-/// no call is entered whose end would be missed.
+/// Program, file offset and whether the kernel emulates the instruction there.
 fn places(hook: &FoundHook, at_entry: bool) -> Vec<(Program, u64, bool)> {
     let entry =
         if at_entry { hook.entry.offset.0 - u64::from(hook.entry.from_entry) } else { hook.entry.offset.0 };
