@@ -94,6 +94,10 @@ counters! {
     MappingsLost = 25, Seen, "records of mappings lost, mappings read again";
     /// Two functions may have one key: more isolates, scripts or literals than keys tell apart.
     FunctionAmbiguous = 26, Doubt, "JavaScript functions that may have another's name: more isolates or scripts than are told apart";
+    /// An allocation at the address of a block that was freed while native memory was not watched.
+    FreedUnwatched = 27, Seen, "frees while no probe stood, told by their address that was handed out again";
+    /// Between two windows a block's memory changed, so that it may be another one by now. Counted by the agent.
+    Unfollowed = 28, Seen, "blocks not followed any more: their memory changed while no probe stood, so they may be others by now";
 }
 
 /// Length of the value of the map `COUNTERS`.

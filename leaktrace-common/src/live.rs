@@ -4,6 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{process::ProcessId, stack::StackId};
 
+/// In place of the time since which native memory is watched: it is not.
+pub const PAUSED: u64 = u64::MAX;
+
 /// A block is its process and its address: the same address lives in many processes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -32,7 +32,7 @@ pub struct Call {
     /// Arguments as they came, for the mapping calls.
     pub flags: u64,
     pub protection: u64,
-    /// When the call began, for the mapping calls.
+    /// When the call began; for calls other than those of mappings since when native memory was watched then.
     pub entered: u64,
     pub process: ProcessId,
     /// 1 after an inner call returned from the same stack slot (it was reached by a tail call): the outer one
@@ -87,6 +87,7 @@ pub fn enter(
     call.cookie = cookie;
     call.stack_pointer = stack_pointer;
     call.process = process;
+    call.entered = live::watched_since();
     call.inner_returned = 0;
     call.has_old = 0;
     Some(call)
@@ -158,7 +159,10 @@ pub fn forget_thread() {
 #[inline(always)]
 fn give_up(call: &mut Call) {
     call.cookie = 0;
-    count(Counter::CallAbandoned);
+    // Its return may have come while nobody watched.
+    if call.entered >= live::watched_since() {
+        count(Counter::CallAbandoned);
+    }
     if call.has_old == 1 {
         call.has_old = 0;
         live::put_back(&BlockKey::new(call.process, call.pointer), &call.old);

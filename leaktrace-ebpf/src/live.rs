@@ -10,7 +10,7 @@ use leaktrace_common::{
 
 use crate::{
     count::{add, add_u32, count},
-    maps::{LIVE, STACKS},
+    maps::{LIVE, STACKS, WATCHED_SINCE},
     read,
 };
 
@@ -23,7 +23,8 @@ pub fn insert(process: ProcessId, address: u64, size: u64, stack: StackId) {
         if let Some(old) = take(&key) {
             // The allocator hands an address out twice only if it was freed in between.
             freed(&old);
-            count(Counter::ImplicitFree);
+            let was_watched = old.born >= watched_since();
+            count(if was_watched { Counter::ImplicitFree } else { Counter::FreedUnwatched });
         }
         if LIVE.insert(&key, &block, u64::from(BPF_ANY)).is_err() {
             count(Counter::LiveFull);
@@ -31,6 +32,14 @@ pub fn insert(process: ProcessId, address: u64, size: u64, stack: StackId) {
         }
     }
     allocated(stack, size);
+}
+
+/// See `WATCHED_SINCE`.
+#[inline(always)]
+pub fn watched_since() -> u64 {
+    let Some(since) = WATCHED_SINCE.get_ptr(0) else { return 0 };
+    // SAFETY: an aligned word of a map's value, which lives while the program runs.
+    unsafe { since.read_volatile() }
 }
 
 /// Counts a block as handed out to this stack.

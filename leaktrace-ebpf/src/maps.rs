@@ -27,6 +27,11 @@ use crate::{
 #[map]
 pub static PROCESSES: HashMap<u32, ProcessEntry> = HashMap::with_max_entries(16_384, 0);
 
+/// Since when native memory is watched, in nanoseconds of `CLOCK_MONOTONIC`; [`leaktrace_common::live::PAUSED`] while it is
+/// not. The agent writes it, and so stops and starts the probes of all processes at one moment.
+#[map]
+pub static WATCHED_SINCE: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Live blocks. Not preallocated: an entry takes 96 bytes only while its block lives. The agent sets the size
 /// (`--max-live`); the buckets alone take 16 bytes an entry.
 #[map]

@@ -41,11 +41,14 @@ impl Agent {
         Self::attach_with(&binary(), pids, flags)
     }
 
-    /// The same with another leaktrace.
+    /// The same with another leaktrace. Each allocation is followed unless a budget is asked for.
     pub fn attach_with(binary: &Path, pids: &[u32], flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
+        }
+        if !flags.contains(&"--budget") {
+            command.arg("--exact");
         }
         Self::start(command.args(flags))
     }

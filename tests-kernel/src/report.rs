@@ -11,6 +11,7 @@ use crate::javascript::{Generation, Process, Type};
 pub struct Report {
     pub schema: String,
     pub version: u32,
+    pub cost: Option<Cost>,
     pub processes: Vec<Process>,
     pub totals: Sums,
     frames: Vec<Frame>,
@@ -21,6 +22,18 @@ pub struct Report {
     #[serde(default)]
     pub proofs: Vec<Proof>,
     pub coverage: Coverage,
+}
+
+/// What tracing took of the processes' time.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cost {
+    pub budget: Option<f64>,
+    pub share: f64,
+    pub hits: u64,
+    pub hit_ns: u64,
+    pub pauses: u64,
+    pub watched: f64,
+    pub over_budget: Option<String>,
 }
 
 /// What changed between two moments.

@@ -47,7 +47,7 @@ pub fn measure() -> String {
                 unreachable: Unreachable::default(),
                 watched: Watched::default(),
             };
-            ending.stack(&seen, born.map(|born| Block { born, bytes: 512, weight: 1.0 }));
+            ending.stack(&seen, born.map(|born| Block { born, bytes: 512, weight: 1.0, births: 1.0 }));
         }
         let told = started.elapsed();
         let judged = ending.judge();

@@ -151,6 +151,7 @@ pub fn watch(hour: &Hour, eyes: Eyes, seed: u64, mut each: impl FnMut(u32, f64, 
                 born: Moment(object.born),
                 bytes: object.bytes,
                 weight: object.weight,
+                births: 1.0,
             };
             ending.stack(&seen, alive[stack].iter().map(block));
         }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use leaktrace_common::{
     counter::Counter,
     hook::{Cookie, Shape},
-    live::BlockKey,
+    live::{BlockKey, PAUSED},
     process::{ProcessEntry, ProcessId},
 };
 
@@ -26,7 +26,7 @@ use crate::{
 /// Entry of everything whose outcome is known at its return.
 #[uprobe]
 pub fn call_enter(context: ProbeContext) -> u32 {
-    if let Some(process) = traced() {
+    if let Some(process) = watched() {
         enter(process, read::cookie(context.as_ptr()), stack::regs(&context));
     }
     0
@@ -35,7 +35,7 @@ pub fn call_enter(context: ProbeContext) -> u32 {
 /// Return of the same, by the kernel's return probe: the return address is popped by then.
 #[uretprobe]
 pub fn call_return(context: RetProbeContext) -> u32 {
-    if let Some(process) = traced() {
+    if let Some(process) = watched() {
         let regs = stack::regs(&context);
         let entry = regs.stack_pointer() - RETURN_SLOT;
         leave(process, read::cookie(context.as_ptr()), regs, entry, Start::Return);
@@ -47,7 +47,7 @@ pub fn call_return(context: RetProbeContext) -> u32 {
 /// return probe, and the process would be terminated.
 #[uprobe]
 pub fn call_at_ret(context: ProbeContext) -> u32 {
-    if let Some(process) = traced() {
+    if let Some(process) = watched() {
         let regs = stack::regs(&context);
         leave(process, read::cookie(context.as_ptr()), regs, regs.stack_pointer(), Start::Entry);
     }
@@ -57,11 +57,17 @@ pub fn call_at_ret(context: ProbeContext) -> u32 {
 /// Entry of free: all is known.
 #[uprobe]
 pub fn free_enter(context: ProbeContext) -> u32 {
-    if let Some(process) = traced() {
+    if let Some(process) = watched() {
         let cookie = Cookie::unpack(read::cookie(context.as_ptr()));
         free(process.id, stack::regs(&context).argument(cookie.pointer_arg));
     }
     0
+}
+
+/// The current process, if it is traced and native memory is watched just now.
+#[inline(always)]
+fn watched() -> Option<ProcessEntry> {
+    if live::watched_since() == PAUSED { None } else { traced() }
 }
 
 #[inline(always)]

@@ -82,6 +82,8 @@ pub struct Plan {
     pub javascript: bool,
     /// Mean bytes between two samples of a JavaScript heap.
     pub js_interval: Option<u64>,
+    /// Part of the processes' CPU time that tracing native memory may take; none for whatever it takes.
+    pub budget: Option<f64>,
     /// How long an epoch of native memory is.
     pub epoch: Duration,
     /// Bytes a minute.
@@ -101,6 +103,9 @@ pub struct Plan {
     pub max_stacks: u32,
     pub output: Output,
 }
+
+/// Of the traced processes' own CPU time.
+const BUDGET: f64 = 0.05;
 
 /// A leak is called after 72.
 const DEMO_EPOCHS: u32 = 110;
@@ -138,6 +143,9 @@ impl Args {
             (Targets::Demo { .. }, Some(duration)) => duration / DEMO_EPOCHS,
             _ => self.epoch,
         };
+        // A service must not be slowed down; what was started to be traced may take its time.
+        let is_service = matches!(targets, Targets::Pids(_)) && !self.exact;
+        let budget = self.budget.or(is_service.then_some(BUDGET));
         let times = [
             ("duration", duration),
             ("interval", self.interval),
@@ -193,6 +201,7 @@ impl Args {
             native: self.only != Some(Heap::Javascript),
             javascript: self.only != Some(Heap::Native),
             js_interval: self.js_interval.map(|interval| interval.as_u64()),
+            budget,
             epoch,
             min_rate: self.min_rate.as_u64(),
             consecutive_gcs: self.consecutive_gcs,

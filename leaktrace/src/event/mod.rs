@@ -34,6 +34,21 @@ pub enum Event {
     Engine(Engine),
     Function(Function),
     Collection(Collection),
+    /// Native memory is not watched from then on, or is again, in nanoseconds of `CLOCK_MONOTONIC`; by then the processes had
+    /// used the CPU for themselves for so many.
+    Paused {
+        at: u64,
+        work: u64,
+    },
+    Resumed {
+        at: u64,
+        work: u64,
+    },
+    /// The same with no change.
+    Worked {
+        at: u64,
+        work: u64,
+    },
     /// An isolate has ended, and with its heap all samples in it.
     HeapEnded {
         process: ProcessId,

@@ -119,13 +119,17 @@ impl Judges {
             let at = ended.unwrap_or(ledger.at()).max(one.engine.last().map_or(0, |last| last.0));
             let seeing = Seeing::of(ledger, Heap::Native, totals);
             let has_runtime = ledger.engine(process.id).is_some();
-            let end = End { end: Moment(at), wall_ns: at, activity: totals.allocs, has_runtime, seeing };
+            let before = if one.engine.epochs() == 0 { since } else { one.engine.last_ns() };
+            let worked = ledger.work(before, at);
+            let activity = totals.allocs;
+            let end = End { end: Moment(at), wall_ns: at, activity, worked, has_runtime, seeing };
             let own: Vec<&Site<'_>> =
                 sites.iter().filter(|site| !one.is_of_v8(ledger, names, site)).collect();
             // Once for stacks that read alike.
             let mut found = self.unreachable.get(&process.id).cloned().unwrap_or_default();
             let tell = own.into_iter().map(|site| {
-                let blocks = site.blocks.iter().map(one::native).collect();
+                let native = |block| one::native(block, ledger.weight(block.born));
+                let blocks = site.blocks.iter().map(native).collect();
                 let unreachable = found.remove(&one.counts_as(site.stack)).unwrap_or_default();
                 Told { site, blocks, unreachable }
             });
@@ -231,7 +235,8 @@ impl Judges {
             one.catch_up(&pending, majors, totals.allocs);
             let wall_ns = ledger.at();
             let activity = totals.allocs;
-            let end = End { end: Moment(majors), wall_ns, activity, has_runtime: false, seeing };
+            let end =
+                End { end: Moment(majors), wall_ns, activity, worked: None, has_runtime: false, seeing };
             let tell = own().map(|site| {
                 let blocks = samples(site).iter().map(one::sampled).collect();
                 Told { site, blocks, unreachable: Unreachable::default() }

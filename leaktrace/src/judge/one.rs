@@ -10,7 +10,7 @@ use leaktrace_common::{
 use super::{Options, frames::Frames, pending::Pending, seeing::Seeing};
 use crate::{
     attribute::Frame,
-    ledger::{Ledger, LiveBlock, Site, Totals},
+    ledger::{Ledger, LiveBlock, Site, Totals, Work},
     symbolize::Names,
     verdict::{
         Block, Consecutive, Engine, Epoch, FrameId, HeapGrowth, Judgement, Moment, NodeId, Seen,
@@ -35,7 +35,9 @@ pub(super) struct One {
     /// Stacks that are known to be a runtime's own, or not to be: their names are many.
     of_v8: HashMap<StackId, bool>,
     /// What the others did, by epochs' ends.
-    undecided: HashMap<StackId, Vec<(Moment, u64)>>,
+    undecided: HashMap<StackId, Vec<(Moment, f64)>>,
+    /// Activity and work per nanosecond of the process's own, in the last windows.
+    per_work: [f64; 2],
     seeing: Seeing,
     pub(super) growing: Consecutive,
     pub(super) growth: Option<HeapGrowth>,
@@ -61,6 +63,8 @@ pub(super) struct End {
     pub(super) wall_ns: u64,
     /// Since tracing began.
     pub(super) activity: u64,
+    /// What its process did in the epoch, where it was watched in windows only.
+    pub(super) worked: Option<Work>,
     /// Of that, some is a runtime's own: what is told of is the program's.
     pub(super) has_runtime: bool,
     pub(super) seeing: Seeing,
@@ -107,6 +111,7 @@ impl One {
             worked: HashMap::new(),
             of_v8: HashMap::new(),
             undecided: HashMap::new(),
+            per_work: [0.0; 2],
             seeing: Seeing::default(),
             growing: Consecutive::new(needed, tolerance),
             growth: None,
@@ -154,7 +159,7 @@ impl One {
         mut look_up: LookUp<'_>,
         stacks: impl Iterator<Item = Told<'a>>,
     ) {
-        let End { end, wall_ns, activity, has_runtime, seeing } = *end;
+        let End { end, wall_ns, activity, worked, has_runtime, seeing } = *end;
         let mut sums: BTreeMap<StackId, Sum> = BTreeMap::new();
         let activity_before = std::mem::replace(&mut self.activity, activity);
         let activity = activity.saturating_sub(activity_before) as f64;
@@ -167,7 +172,7 @@ impl One {
                 if allocs > 0 && !self.of_v8.contains_key(&site.stack) {
                     let told = self.undecided.entry(site.stack).or_default();
                     if told.len() < UNDECIDED {
-                        told.push((end, allocs));
+                        told.push((end, allocs as f64 * worked.map_or(1.0, stands_for)));
                     }
                 }
             }
@@ -181,6 +186,7 @@ impl One {
             sum.blocks.extend(blocks);
             sum.unreachable += unreachable;
         }
+        let [activity, work] = worked.map_or([activity, work], |worked| self.whole(worked, [activity, work]));
         let epoch = Epoch {
             end,
             wall_ns,
@@ -201,6 +207,14 @@ impl One {
         self.judgements = ending.judge();
     }
 
+    /// An epoch's activity and work by what was seen of them in its windows; by the last ones, where it has none.
+    fn whole(&mut self, worked: Work, seen: [f64; 2]) -> [f64; 2] {
+        if worked.watched > 0.0 {
+            self.per_work = seen.map(|part| part / worked.watched);
+        }
+        self.per_work.map(|part| part * worked.all)
+    }
+
     /// Whether a stack is V8's own work, as far as is known.
     pub(super) fn is_of_v8(&mut self, ledger: &Ledger, names: &Names, site: &Site<'_>) -> bool {
         if let Some(known) = self.of_v8.get(&site.stack) {
@@ -212,7 +226,7 @@ impl One {
         if let Some(known) = found.filter(|known| *known || is_whole) {
             self.of_v8.insert(site.stack, known);
             let told = self.undecided.remove(&site.stack).into_iter().flatten();
-            told.filter(|_| known).for_each(|(end, allocs)| self.engine.take_back(end, allocs as f64));
+            told.filter(|_| known).for_each(|(end, allocs)| self.engine.take_back(end, allocs));
         }
         found == Some(true)
     }
@@ -265,11 +279,18 @@ impl One {
     }
 }
 
-pub(super) fn native(block: &LiveBlock) -> Block {
-    Block { born: Moment(block.born), bytes: block.size, weight: 1.0 }
+/// `weight` is how many it stands for, which differs by the window that it was born in.
+pub(super) fn native(block: &LiveBlock, weight: f64) -> Block {
+    Block { born: Moment(block.born), bytes: block.size, weight, births: weight }
+}
+
+/// How much of an epoch an allocation that was seen in it stands for.
+fn stands_for(worked: Work) -> f64 {
+    if worked.watched > 0.0 { worked.all / worked.watched } else { 0.0 }
 }
 
 pub(super) fn sampled(sample: &Sample) -> Block {
     let size = u64::from(sample.size).max(1);
-    Block { born: Moment(sample.born_major.into()), bytes: size, weight: sample.weight as f64 / size as f64 }
+    let weight = sample.weight as f64 / size as f64;
+    Block { born: Moment(sample.born_major.into()), bytes: size, weight, births: 1.0 }
 }

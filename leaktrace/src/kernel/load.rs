@@ -198,6 +198,11 @@ impl Kernel {
         removed("PROCESSES", tables::remove(self.fd("PROCESSES")?, &tgid))
     }
 
+    /// Every live block.
+    pub fn blocks(&self) -> Result<Vec<(BlockKey, Block)>, LoadError> {
+        tables::read_all(self.fd("LIVE")?).map_err(|source| table_error("LIVE", source))
+    }
+
     /// A live block as it is now.
     pub fn block(&self, key: BlockKey) -> Option<Block> {
         tables::get(self.fd("LIVE").ok()?, &key).ok()
@@ -217,8 +222,7 @@ impl Kernel {
     pub fn snapshot(&self) -> Result<Snapshot, LoadError> {
         let stacks = tables::read_all::<StackId, StackEntry>(self.fd("STACKS")?)
             .map_err(|source| table_error("STACKS", source))?;
-        let blocks = tables::read_all::<BlockKey, Block>(self.fd("LIVE")?)
-            .map_err(|source| table_error("LIVE", source))?;
+        let blocks = self.blocks()?;
         let counters = tables::read_per_cpu::<[u64; COUNTERS]>(self.fd("COUNTERS")?)
             .map_err(|source| table_error("COUNTERS", source))?
             .into_iter()

@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod btf;
 pub mod clock;
+pub mod cost;
 pub mod features;
 pub mod load;
 pub mod mapped;

@@ -147,6 +147,11 @@ impl Multi {
         Ok(())
     }
 
+    /// A program that is loaded.
+    pub(super) fn loaded(&self, program: Program) -> Option<&OwnedFd> {
+        self.loaded.get(&program)
+    }
+
     fn load_one(&self, program: Program) -> io::Result<OwnedFd> {
         let name = program.name();
         let function =

@@ -11,6 +11,7 @@ mod heap;
 mod process;
 mod regions;
 mod totals;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,6 +35,8 @@ use heap::Heap;
 pub use process::{Process, State};
 pub use regions::Regions;
 pub use totals::{Discrepancy, Live, LiveBlock, Totals};
+use windows::Windows;
+pub use windows::Work;
 
 /// A stack as it was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +122,7 @@ pub struct Ledger {
     engines: BTreeMap<ProcessId, Engine>,
     collections: BTreeMap<ProcessId, Collections>,
     heard: Heard,
+    windows: Windows,
     counters: [u64; COUNTERS],
     at: u64,
 }
@@ -141,6 +145,7 @@ impl Ledger {
             engines: BTreeMap::new(),
             collections: BTreeMap::new(),
             heard: Heard::default(),
+            windows: Windows::default(),
             counters: [0; COUNTERS],
             at: 0,
         }
@@ -178,6 +183,9 @@ impl Ledger {
             }
             // Of use to whoever looks up names, or judges.
             Event::Function(_) | Event::HeapEnded { .. } => {}
+            Event::Paused { at, work } => self.windows.pause(*at, *work),
+            Event::Resumed { at, work } => self.windows.resume(*at, *work),
+            Event::Worked { at, work } => self.windows.work(*at, *work),
             Event::Collection(collection) => {
                 self.collections.entry(collection.process).or_default().add(*collection);
             }
@@ -361,6 +369,25 @@ impl Ledger {
     #[must_use]
     pub const fn at(&self) -> u64 {
         self.at
+    }
+
+    /// How many births of native memory one of this time stands for: 1, unless nobody watched for a time after.
+    #[must_use]
+    pub fn weight(&self, born: u64) -> f64 {
+        self.windows.weight(born)
+    }
+
+    /// Part of the time since tracing began in which native memory was watched.
+    #[must_use]
+    pub fn time_watched(&self) -> f64 {
+        self.windows.time_watched(self.at.saturating_sub(self.traced_ns()), self.at)
+    }
+
+    /// The processes' work between these times, in nanoseconds of `CLOCK_MONOTONIC`; none where native memory was always
+    /// watched.
+    #[must_use]
+    pub fn work(&self, from: u64, to: u64) -> Option<Work> {
+        self.windows.work_of(from, to)
     }
 
     /// Nanoseconds from the first process's start of tracing to the last snapshot.

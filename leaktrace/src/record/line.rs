@@ -98,6 +98,18 @@ pub(super) enum Line {
         #[serde(default = "followed")]
         followed: bool,
     },
+    Paused {
+        at: u64,
+        work: u64,
+    },
+    Resumed {
+        at: u64,
+        work: u64,
+    },
+    Worked {
+        at: u64,
+        work: u64,
+    },
     HeapEnded {
         process: u32,
         heap: u64,
@@ -222,6 +234,9 @@ impl From<&Event> for Line {
                 Self::Function { process: process.0, key: key.0, function, shared, bytecode }
             }
             Event::Collection(collection) => Self::from(*collection),
+            Event::Paused { at, work } => Self::Paused { at: *at, work: *work },
+            Event::Resumed { at, work } => Self::Resumed { at: *at, work: *work },
+            Event::Worked { at, work } => Self::Worked { at: *at, work: *work },
             Event::HeapEnded { process, heap } => Self::HeapEnded { process: process.0, heap: *heap },
         }
     }
@@ -401,6 +416,9 @@ impl TryFrom<Line> for Read {
             Line::Engine { process, version, interval, unseen, followed } => {
                 Event::Engine(Engine { process: ProcessId(process), version, interval, unseen, followed })
             }
+            Line::Paused { at, work } => Event::Paused { at, work },
+            Line::Resumed { at, work } => Event::Resumed { at, work },
+            Line::Worked { at, work } => Event::Worked { at, work },
             Line::HeapEnded { process, heap } => Event::HeapEnded { process: ProcessId(process), heap },
             Line::Function { process, key, function, shared, bytecode } => Event::Function(Function {
                 process: ProcessId(process),

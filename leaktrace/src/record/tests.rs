@@ -67,6 +67,9 @@ fn one_of_each() -> Vec<Event> {
             followed: false,
         }),
         Event::HeapEnded { process: ProcessId(1), heap: 0x1234 },
+        Event::Paused { at: 5, work: 1 },
+        Event::Worked { at: 6, work: 2 },
+        Event::Resumed { at: 7, work: 3 },
         Event::Function(Function {
             process: ONE,
             key: FunctionKey::new(3, 4),

@@ -14,10 +14,13 @@ use super::{
 use crate::{
     attribute::{self, Place},
     judge::Judges,
-    ledger::{Heard, Kind, Ledger, Live, Site},
+    ledger::{Heard, Kind, Ledger, Live, LiveBlock, Site},
     symbolize::{Named, Names},
     verdict::{HeapMoment, size_class, stack_name},
 };
+
+/// [`Stack::kind`].
+pub(super) const JAVASCRIPT: &str = "javascript";
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +44,7 @@ impl Report {
             stack.rank = at + 1;
         }
         let mut totals = Totals::default();
-        for stack in stacks.iter().filter(|stack| stack.error_bytes.is_none()) {
+        for stack in stacks.iter().filter(|stack| stack.kind != JAVASCRIPT) {
             totals.add(stack.totals);
         }
         Self {
@@ -51,6 +54,7 @@ impl Report {
             traced_ns: ledger.traced_ns(),
             older_than_ns: options.older_than_ns,
             watch: None,
+            cost: None,
             processes: ledger.processes().map(|process| described(ledger, names, &sites, process)).collect(),
             coverage: coverage(ledger, names, &sites, &stacks),
             verdicts: Vec::new(),
@@ -103,7 +107,9 @@ impl Report {
                 for block in &site.blocks {
                     let class = size_class(block.size);
                     let what = if site.kind == Kind::Mapping { format!("mapping of {class}") } else { class };
-                    moment.add(site.stack, &what, Live { blocks: 1, bytes: block.size });
+                    let weight = if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 };
+                    let live = Live { blocks: whole(weight), bytes: whole(block.size as f64 * weight) };
+                    moment.add(site.stack, &what, live);
                 }
             }
         }
@@ -148,10 +154,11 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
     blocks.sort_unstable_by_key(|block| block.born);
     let is_javascript = site.kind == Kind::JavaScript;
     let samples = || site.samples.iter().copied().filter(|sample| age(sample.born) >= options.older_than_ns);
-    let live: Live = blocks.iter().copied().collect();
+    let weigh = |block: &LiveBlock| if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 };
+    let live = Weighed::of(blocks.iter().map(|block| (block.size, weigh(block))));
     let totals = Totals {
-        live_bytes: live.bytes,
-        live_blocks: live.blocks,
+        live_bytes: whole(live.bytes),
+        live_blocks: whole(live.blocks),
         allocs: site.totals.allocs,
         alloc_bytes: site.totals.alloc_bytes,
         frees: site.totals.frees,
@@ -168,7 +175,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         kind: match site.kind {
             Kind::Heap => "heap",
             Kind::Mapping => "mapping",
-            Kind::JavaScript => "javascript",
+            Kind::JavaScript => JAVASCRIPT,
         },
         function: site.taken.and_then(|taken| ledger.hook(taken.hook)).map(str::to_owned),
         totals,
@@ -179,7 +186,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         } else {
             sizes::ranges(blocks.iter().map(|block| block.size))
         },
-        error_bytes: is_javascript.then(|| Estimate::of(samples()).error_bytes),
+        error_bytes: if is_javascript { Some(Estimate::of(samples()).error_bytes) } else { live.error() },
         types: javascript::types(names, site.process.id, samples()),
         generations: javascript::generations(samples()),
         complete: site.taken.is_some_and(|taken| taken.stop.is_complete()),
@@ -187,6 +194,39 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten(),
         frames,
     }
+}
+
+/// Blocks, each of which may stand for several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weighed {
+    blocks: f64,
+    bytes: f64,
+    /// Of `bytes`.
+    variance: f64,
+    is_estimate: bool,
+}
+
+impl Weighed {
+    fn of(blocks: impl Iterator<Item = (u64, f64)>) -> Self {
+        let mut sum = Self::default();
+        for (size, weight) in blocks {
+            let bytes = size as f64 * weight;
+            sum.blocks += weight;
+            sum.bytes += bytes;
+            // One that was seen by a chance of 1 in `weight`.
+            sum.variance += bytes * bytes * (1.0 - 1.0 / weight);
+            sum.is_estimate |= weight > 1.0;
+        }
+        sum
+    }
+
+    fn error(&self) -> Option<u64> {
+        self.is_estimate.then(|| whole(javascript::OF_95_PERCENT * self.variance.sqrt()))
+    }
+}
+
+fn whole(number: f64) -> u64 {
+    number.round() as u64
 }
 
 fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]) -> Coverage {

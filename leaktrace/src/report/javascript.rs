@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Standard deviations on either side of a mean that hold 95 % of a normal distribution.
-const OF_95_PERCENT: f64 = 1.96;
+pub(super) const OF_95_PERCENT: f64 = 1.96;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JavaScript {

@@ -6,6 +6,7 @@
 mod amount;
 mod build;
 pub mod census;
+mod cost;
 mod folded;
 mod frames;
 mod group;
@@ -30,6 +31,7 @@ use serde::Serialize;
 use crate::verdict::HeapDiff;
 
 pub use build::Options;
+pub use cost::Cost;
 pub use folded::Folded;
 pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};
 pub use json::Json;
@@ -60,6 +62,8 @@ pub struct Report {
     pub older_than_ns: u64,
     /// With `--watch`: why it was traced.
     pub watch: Option<Watch>,
+    /// None where no native memory is traced, or what that takes cannot be measured.
+    pub cost: Option<Cost>,
     pub processes: Vec<Process>,
     /// Leaks first, each by its rate; empty until the first epoch is over.
     pub verdicts: Vec<Verdict>,
@@ -126,7 +130,8 @@ pub struct Stack {
     pub median_age_ns: Option<u64>,
     /// Of live blocks; empty ranges are left out.
     pub sizes: Vec<SizeRange>,
-    /// JavaScript's: within how many bytes the true number of live ones is, with 95 % confidence; else none.
+    /// Where live bytes are an estimate (of JavaScript always, of native memory that was watched in windows): within how many
+    /// the true number is, with 95 % confidence. Else none.
     pub error_bytes: Option<u64>,
     /// JavaScript's: what is live by type, most bytes first, and by collections outlived.
     pub types: Vec<Type>,

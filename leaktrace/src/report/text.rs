@@ -11,6 +11,7 @@ use leaktrace_common::counter::{Counter, Kind};
 use super::{
     Coverage, Exporter, Frame, Report, SizeRange,
     amount::{bytes, count, counted, duration},
+    build::JAVASCRIPT,
     group::{Group, groups},
 };
 
@@ -66,6 +67,9 @@ impl Exporter for Text {
             writeln!(out, "\nand {}: {}", counted(folded.len() as u64, "more stack"), bytes(rest))?;
         }
         writeln!(out)?;
+        if let Some(cost) = &report.cost {
+            writeln!(out, "{cost}")?;
+        }
         self.coverage(&report.coverage, &styles, out)
     }
 }
@@ -136,12 +140,13 @@ impl Text {
         let Styles { amount, faint, warning } = styles;
         let Group { stack, frames, left_out, stacks } = group;
         let totals = stack.totals;
-        if stack.error_bytes.is_some() {
+        if stack.kind == JAVASCRIPT {
             write!(out, "#{rank}  {amount}{}{amount:#}", javascript::stack(stack))?;
         } else {
+            let error = stack.error_bytes.map_or_else(String::new, |error| format!(" ± {}", bytes(error)));
             write!(
                 out,
-                "#{rank}  {amount}{}{amount:#} in {}  {}",
+                "#{rank}  {amount}{}{error}{amount:#} in {}  {}",
                 bytes(totals.live_bytes),
                 counted(totals.live_blocks, "block"),
                 flow(&totals),

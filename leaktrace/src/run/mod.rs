@@ -17,6 +17,7 @@ mod unwinding;
 mod verifying;
 mod watch;
 mod watching;
+mod windows;
 
 use std::{collections::HashSet, num::NonZeroU32, process::Child, time::Duration};
 
@@ -35,6 +36,7 @@ use output::{Output, to_stdout};
 use probes::{Attached, Heaps, Probes};
 use session::Session;
 use watching::{Watched, until_it_grows};
+use windows::Windows;
 
 use crate::{
     binary::loader,
@@ -110,6 +112,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         judging.prove_by(registers)?;
     }
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
+    let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
@@ -138,7 +141,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 notice::marked();
             }
             () = judging.epoch_over() => {
-                if let Err(error) = judging.end_epoch(&mut session, &mut names) { break Err(error) }
+                let refreshed = windows.refresh(&mut session);
+                if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
+                    break Err(error)
+                }
             }
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
@@ -146,13 +152,13 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
                 let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, &judging),
+                    Some(_) => show(plan, &mut session, &mut names, &judging, &windows),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
             }
             () = sleep(session.pace()) => {
-                let heard = session.listen();
+                let heard = session.listen().and_then(|()| windows.turn(&mut session));
                 if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
                     break Err(error)
                 }
@@ -167,7 +173,8 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         Ok(()) => judging.last_search(&mut session, &names).await,
         failed => failed,
     };
-    let finished = finish(plan, session, names, judging, &mut outputs, traced);
+    let traced = traced.and(windows.end(&mut session));
+    let finished = finish(plan, session, names, (judging, windows), &mut outputs, traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -189,7 +196,7 @@ fn finish(
     plan: &Plan,
     mut session: Session,
     mut names: Names,
-    mut judging: Judging,
+    (mut judging, windows): (Judging, Windows),
     outputs: &mut Outputs,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -197,7 +204,7 @@ fn finish(
     let judged = judging.end(&mut session, &mut names);
     let read = judged.and(session.freeze()).and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
-    let report = report(plan, &mut session, &mut names, &judging);
+    let report = report(plan, &mut session, &mut names, &judging, &windows);
     // Each is tried, whatever becomes of the others.
     let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
     let written = outputs.write(&report);
@@ -278,7 +285,13 @@ fn add_targets(
     Ok((Some(Started::Waiting(waiting)), vec![prepared]))
 }
 
-fn report(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judging) -> Report {
+fn report(
+    plan: &Plan,
+    session: &mut Session,
+    names: &mut Names,
+    judging: &Judging,
+    windows: &Windows,
+) -> Report {
     session.offer_perf_maps();
     let places = session.ledger.places();
     session.name_javascript(&places, names);
@@ -289,14 +302,21 @@ fn report(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judgi
     let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
     let mut report = Report::new(&session.ledger, names, report::Options { older_than_ns });
     report.watch = session.watch;
+    report.cost = windows.cost(session);
     judging.complete(report, session, names)
 }
 
-fn show(plan: &Plan, session: &mut Session, names: &mut Names, judging: &Judging) -> Result<(), Failure> {
+fn show(
+    plan: &Plan,
+    session: &mut Session,
+    names: &mut Names,
+    judging: &Judging,
+    windows: &Windows,
+) -> Result<(), Failure> {
     if plan.output.quiet {
         return Ok(());
     }
-    let report = report(plan, session, names, judging);
+    let report = report(plan, session, names, judging, windows);
     print(plan, &report)?;
     to_stdout(|out| writeln!(out)).map_err(|source| Failure::Io { doing: "printing the report", source })
 }

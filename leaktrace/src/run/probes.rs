@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Read as _, Seek as _},
     num::NonZeroU32,
+    sync::Arc,
 };
 
 use leaktrace_common::{hook::Cookie, v8::Point};
@@ -104,8 +105,13 @@ pub(super) struct Probes {
     /// One attachment for every process that maps the file, or one a process.
     everyone: bool,
     at_entry: bool,
-    /// They go when this does.
-    placed: Vec<Probe>,
+    /// They go when this does: those of engines, and those of native memory, which may come and go.
+    of_engines: Vec<Probe>,
+    of_heap: Vec<Probe>,
+    /// Where the latter are placed again.
+    heap_places: Vec<(BinaryId, Option<NonZeroU32>, Vec<Place>)>,
+    /// Programs with a probe on an instruction that the kernel has to single-step.
+    stepped: HashSet<Program>,
     binaries: Vec<KnownBinary>,
     by_inode: HashMap<(u64, u64), BinaryId>,
     hooks: u16,
@@ -119,8 +125,20 @@ impl Probes {
         everyone: bool,
         at_entry: bool,
     ) -> Self {
-        let (placed, binaries, by_inode) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { wanted, only, heaps, everyone, at_entry, placed, binaries, by_inode, hooks: 0 }
+        Self {
+            wanted,
+            only,
+            heaps,
+            everyone,
+            at_entry,
+            of_engines: Vec::new(),
+            of_heap: Vec::new(),
+            heap_places: Vec::new(),
+            stepped: HashSet::new(),
+            binaries: Vec::new(),
+            by_inode: HashMap::new(),
+            hooks: 0,
+        }
     }
 
     /// The file's id, and whether it was not known before.
@@ -206,6 +224,48 @@ impl Probes {
         self.binary(id).builtins.as_ref()
     }
 
+    /// Takes the probes of native memory back, all at once: the kernel removes those of a link and then waits, which need hold
+    /// up neither the next ones nor anybody else. `until` is kept until they are gone.
+    pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
+        for probe in self.of_heap.drain(..) {
+            let until = Arc::clone(until);
+            std::thread::spawn(move || {
+                drop(probe);
+                drop(until);
+            });
+        }
+    }
+
+    /// Places them again, wherever there is still a process.
+    pub(super) fn place_again(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
+        let mut gone = Vec::new();
+        for (at, (id, scope, places)) in self.heap_places.iter().enumerate() {
+            let path = self.binaries[id.0 as usize].file.probe_path();
+            match kernel.attach(&path, *scope, places) {
+                Ok(probes) => self.of_heap.extend(probes),
+                Err(error) if error.target_gone() => gone.push(at),
+                Err(error) => return Err(error),
+            }
+        }
+        gone.into_iter().rev().for_each(|at| drop(self.heap_places.swap_remove(at)));
+        Ok(())
+    }
+
+    /// Whether a probe of this program is single-stepped.
+    pub(super) fn is_stepped(&self, program: Program) -> bool {
+        self.stepped.contains(&program)
+    }
+
+    pub(super) fn has_stepped(&self) -> bool {
+        !self.stepped.is_empty()
+    }
+
+    /// A file with an allocator in it that is not glibc's, if one is probed.
+    pub(super) fn other_allocator(&self) -> Option<String> {
+        let mut probed = self.heap_places.iter().map(|(id, ..)| self.binary(*id));
+        probed.find(|known| !known.glibc).map(KnownBinary::name)
+    }
+
     /// The numbers of the hooks by which samples of V8's heap are taken, and what reports call them.
     pub(super) fn sample_hooks(&self, id: BinaryId) -> impl Iterator<Item = (u16, &'static str)> {
         let points = self.v8(id).map_or(&[][..], |v8| &v8.points);
@@ -277,31 +337,38 @@ impl Probes {
             return Ok(None);
         }
         let mut attached = Attached { functions: found.len(), ..Attached::default() };
-        let mut all = Vec::new();
+        let (mut of_heap, mut of_engine) = (Vec::new(), Vec::new());
         for (number, hook) in (known.first_hook..).zip(found) {
             let mut cookie = hook.cookie(number);
             if self.at_entry {
                 cookie.pushed_words = 0;
             }
             for (program, offset, cheap) in places(hook, self.at_entry) {
-                all.push(Place { program, offset, cookie: cookie.pack() });
+                of_heap.push(Place { program, offset, cookie: cookie.pack() });
                 attached.probes += 1;
                 attached.slow += usize::from(!cheap);
+                self.stepped.extend((!cheap).then_some(program));
             }
             if let Returns::AtRet { incomplete: true, .. } = hook.returns {
                 attached.incomplete += 1;
             }
         }
         for (number, point) in (first_point..).zip(points) {
-            all.push(Place {
+            of_engine.push(Place {
                 program: program_of(point),
                 offset: point.at.0,
                 cookie: cookie_of(point, number),
             });
             attached.engine_probes += 1;
         }
-        let placed = kernel.attach(&known.file.probe_path(), scope, &all);
-        self.placed.extend(placed.map_err(|error| failed(error, pid))?);
+        let path = known.file.probe_path();
+        let mut place =
+            |places: &[Place]| kernel.attach(&path, scope, places).map_err(|error| failed(error, pid));
+        self.of_heap.extend(place(&of_heap)?);
+        self.of_engines.extend(place(&of_engine)?);
+        if !of_heap.is_empty() {
+            self.heap_places.push((id, scope, of_heap));
+        }
         Ok(Some(attached))
     }
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod lives;
+mod pausing;
 mod unfinished;
 
 use std::{
@@ -15,7 +16,7 @@ use leaktrace_common::{
     counter::Counter,
     live::{Block, BlockKey},
     process::{FOLLOW, ProcessId},
-    stack::StackId,
+    stack::{StackEntry, StackId},
     v8::Sample,
 };
 
@@ -106,6 +107,9 @@ pub(super) struct Session {
     remapped: HashMap<ProcessId, u32>,
     /// How many stacks of each process were sent to be finished: so many of them is the kernel side's budget less.
     unfinished: HashMap<ProcessId, u64>,
+    /// Of each stack what ended while native memory was not watched, and how many blocks are not followed any more.
+    ended_unheard: HashMap<StackId, StackEntry>,
+    unfollowed: u64,
     /// Of processes with more mappings than their tables hold: how many it were when /proc was asked last.
     crowded: HashMap<ProcessId, usize>,
     pub(super) notices: Vec<Notice>,
@@ -155,6 +159,8 @@ impl Session {
             mappings_lost: 0,
             remapped: HashMap::new(),
             unfinished: HashMap::new(),
+            ended_unheard: HashMap::new(),
+            unfollowed: 0,
             crowded: HashMap::new(),
             notices: Vec::new(),
             watch: None,
@@ -307,6 +313,7 @@ impl Session {
         ] {
             snapshot.counters[counter as usize] = count;
         }
+        self.complete(&mut snapshot);
         let ended: HashSet<ProcessId> = self
             .ledger
             .processes()

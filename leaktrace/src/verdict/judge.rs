@@ -129,16 +129,18 @@ fn at_onset(sums: &Sums, time: &Timeline, settings: &Settings, onset: f64, wante
     let deaths = sums.deaths_from(bucket);
     let grown = sums.survivors(first, cut);
     let exposures = exposures(sums, time, first);
-    let periods = periods(sums, first, cut, &exposures);
-    let dispersion = dispersion(&periods, grown as f64);
+    let as_one = sums.births_as_one(first, bins.len());
+    let periods = periods(sums, first, cut, &exposures, as_one);
+    let counted: f64 = periods.iter().map(|period| period.count).sum();
+    let dispersion = dispersion(&periods, counted);
     let rate = rate(sums, time, first, cut, dispersion);
     let window_epochs = bins[first..].iter().map(|bin| bin.epochs).sum();
     let busy = time.busy(first);
 
     let t1 = share_above(survivors as f64, deaths as f64, 1.0 - DYING);
     let (t2, t3) = trends(&periods, dispersion);
-    let going_on = going_on(sums, time, first, cut, &exposures, dispersion);
-    let spread = spread(&periods, grown, dispersion);
+    let going_on = going_on(sums, time, first, cut, &exposures, dispersion * as_one);
+    let spread = spread(&periods, counted, dispersion);
     let enough = survivors + deaths >= settings.suspect_survivors;
     let of = |passes: bool, fails: bool| match (passes, fails) {
         (true, _) => Outcome::Passes,
@@ -176,7 +178,7 @@ fn at_onset(sums: &Sums, time: &Timeline, settings: &Settings, onset: f64, wante
     let window_ns = time.now_ns().saturating_sub(begin_ns);
     let (lost, events) =
         bins[first..].iter().fold((0, 0), |(lost, events), bin| (lost + bin.lost, events + bin.events));
-    let early = periods.first().is_some_and(|period| period.count > LARGEST * grown as f64);
+    let early = periods.first().is_some_and(|period| period.count > LARGEST * counted);
     Some(Finding {
         passes,
         lacking: lacking(&tests, settings, grown, busy.epochs, rate, passes),
@@ -220,7 +222,7 @@ fn at_onset(sums: &Sums, time: &Timeline, settings: &Settings, onset: f64, wante
 fn is_onset(sums: &Sums, time: &Timeline, first: usize, cut: usize) -> bool {
     let rate = |from: usize, to: usize| {
         let epochs: u32 = time.bins()[from..to].iter().map(|bin| bin.epochs).sum();
-        sums.survivors(from, to) as f64 / f64::from(epochs)
+        sums.births_of(from, to) / f64::from(epochs)
     };
     first == 0 || rate(0, first) <= BEFORE * rate(first, cut)
 }
@@ -231,7 +233,7 @@ fn is_onset(sums: &Sums, time: &Timeline, first: usize, cut: usize) -> bool {
 fn exposures(sums: &Sums, time: &Timeline, first: usize) -> Vec<f64> {
     let bins = &time.bins()[first..];
     let others = bins.iter().zip(&sums.cells[first..]);
-    let others: Vec<f64> = others.map(|(bin, cell)| (bin.work - cell.count as f64).max(0.0)).collect();
+    let others: Vec<f64> = others.map(|(bin, cell)| (bin.work - cell.births).max(0.0)).collect();
     let (of_others, all) = (others.iter().sum::<f64>(), bins.iter().map(|bin| bin.activity).sum::<f64>());
     if of_others >= FEW_OTHERS * bins.len() as f64 && of_others >= LITTLE * all {
         return others;
@@ -257,7 +259,7 @@ fn going_on(
     }
     let (before, since) = exposures.split_at(cut - first);
     let (before, since): (f64, f64) = (before.iter().sum(), since.iter().sum());
-    let count = |from: usize, to: usize| sums.survivors(from, to) as f64 / dispersion;
+    let count = |from: usize, to: usize| sums.births_of(from, to) / dispersion;
     let at = SLOWED * since / (SLOWED * since + before);
     let part = time.ns(cut, bins.len()) / time.ns(first, bins.len()).max(1.0);
     let works = since > IDLE * part * (since + before) && before > 0.0;
@@ -265,8 +267,8 @@ fn going_on(
 }
 
 /// Survivors of births in `first..cut`, in at most eight periods of equal work. A bin belongs to the period of its
-/// middle; a period that no bin is in is none.
-fn periods(sums: &Sums, first: usize, cut: usize, exposures: &[f64]) -> Vec<Period> {
+/// middle; a period that no bin is in is none. Of births, `as_one` say as much as one.
+fn periods(sums: &Sums, first: usize, cut: usize, exposures: &[f64], as_one: f64) -> Vec<Period> {
     let exposures = &exposures[..cut - first];
     let all: f64 = exposures.iter().sum();
     let number = PERIODS.min(exposures.len());
@@ -276,7 +278,7 @@ fn periods(sums: &Sums, first: usize, cut: usize, exposures: &[f64]) -> Vec<Peri
         let middle = before + exposure / 2.0;
         before += exposure;
         let place = ((middle / all * number as f64) as usize).min(number - 1);
-        let count = cell.count as f64;
+        let count = cell.births / as_one;
         match periods.last_mut() {
             Some((last, period)) if *last == place => {
                 period.exposure += exposure;
@@ -320,12 +322,12 @@ fn trends(periods: &[Period], dispersion: f64) -> (f64, f64) {
     )
 }
 
-fn spread(periods: &[Period], grown: u64, dispersion: f64) -> Spread {
+fn spread(periods: &[Period], counted: f64, dispersion: f64) -> Spread {
     let largest = periods.iter().map(|period| period.count).fold(0.0, f64::max);
     Spread {
         filled: periods.iter().filter(|period| period.count > 0.0).count(),
         of: periods.len(),
-        largest: if grown == 0 { 0.0 } else { largest / grown as f64 },
+        largest: if counted > 0.0 { largest / counted } else { 0.0 },
         dispersion,
     }
 }

@@ -33,6 +33,9 @@ pub struct Block {
     pub bytes: u64,
     /// How many blocks like it this sample stands for; 1 where everything is seen.
     pub weight: f64,
+    /// For how many births it counts where times are compared with each other: as many as it stands for, where that differs
+    /// from time to time; 1 where every birth is seen with the same chance.
+    pub births: f64,
 }
 
 /// A fall of live blocks to less than this part of them within an epoch is a collapse.
@@ -82,10 +85,12 @@ impl Leaf {
             self.deaths[at.min(BUCKETS - 1)] += count;
         }
         let mut cells = [Cell::default(); super::timeline::BINS];
-        for Block { born, bytes, weight } in blocks {
+        for Block { born, bytes, weight, births } in blocks {
             let cell = &mut cells[time.bin_of(born)];
             let bytes = bytes as f64 * weight;
             cell.count += 1;
+            cell.births += births;
+            cell.births_squared += births * births;
             cell.bytes += bytes;
             cell.squares += bytes * bytes;
             self.live += 1;
@@ -98,10 +103,7 @@ impl Leaf {
 
     pub(super) fn add_to(&self, sums: &mut Sums) {
         for (bin, cell) in &self.cells {
-            let mine = &mut sums.cells[usize::from(*bin)];
-            mine.count += cell.count;
-            mine.bytes += cell.bytes;
-            mine.squares += cell.squares;
+            sums.cells[usize::from(*bin)] += *cell;
         }
         for (mine, births) in sums.births.iter_mut().zip(&self.births) {
             *mine += u64::from(*births);

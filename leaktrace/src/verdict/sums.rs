@@ -30,6 +30,9 @@ pub struct Watched {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell {
     pub(super) count: u64,
+    /// Sums of their births and of the squares of those, see [`super::Block::births`].
+    pub(super) births: f64,
+    pub(super) births_squared: f64,
     /// Bytes; for sampled blocks of all that they stand for.
     pub(super) bytes: f64,
     /// Sum of the squares of each block's bytes, for the error of `bytes`.
@@ -72,9 +75,7 @@ impl Sums {
     pub(super) fn add(&mut self, other: &Self) {
         let Self { cells, births, deaths, live, once, collapses, stacks, unreachable, watched } = other;
         for (mine, theirs) in self.cells.iter_mut().zip(cells) {
-            mine.count += theirs.count;
-            mine.bytes += theirs.bytes;
-            mine.squares += theirs.squares;
+            *mine += *theirs;
         }
         for (mine, theirs) in self.births.iter_mut().zip(births) {
             *mine += theirs;
@@ -96,9 +97,32 @@ impl Sums {
         self.cells[from..to].iter().map(|cell| cell.count).sum()
     }
 
+    /// Births that blocks born in these bins count for.
+    pub(super) fn births_of(&self, from: usize, to: usize) -> f64 {
+        self.cells[from..to].iter().map(|cell| cell.births).sum()
+    }
+
+    /// How many births of these bins say as much as one that was seen by itself: those that stand for many say less.
+    pub(super) fn births_as_one(&self, from: usize, to: usize) -> f64 {
+        let births = self.births_of(from, to);
+        let squared: f64 = self.cells[from..to].iter().map(|cell| cell.births_squared).sum();
+        if births > 0.0 { squared / births } else { 1.0 }
+    }
+
     /// Of this bucket and later ones.
     pub(super) fn deaths_from(&self, bucket: usize) -> u64 {
         self.deaths[bucket.min(BUCKETS)..].iter().sum()
+    }
+}
+
+impl AddAssign for Cell {
+    fn add_assign(&mut self, other: Self) {
+        let Self { count, births, births_squared, bytes, squares } = other;
+        self.count += count;
+        self.births += births;
+        self.births_squared += births_squared;
+        self.bytes += bytes;
+        self.squares += squares;
     }
 }
 

@@ -7,6 +7,8 @@ use leaktrace_common::stack::StackId;
 use super::*;
 use crate::ledger::Totals;
 
+mod windows;
+
 const EPOCH: u64 = 30_000_000_000;
 
 /// A program whose stacks are told block by block.
@@ -55,7 +57,7 @@ impl Program {
         let told = self.told(id);
         for at in 0..blocks {
             let born = Moment(epoch * EPOCH + at * EPOCH / blocks);
-            told.blocks.push(Block { born, bytes: 1000, weight: 1.0 });
+            told.blocks.push(Block { born, bytes: 1000, weight: 1.0, births: 1.0 });
         }
         told.totals.allocs += blocks;
         told.totals.alloc_bytes += 1000 * blocks;
@@ -359,7 +361,7 @@ fn a_heap_that_is_collected_no_more_is_suspected_no_more() {
     let mut engine = Engine::new(settings, Moment(0), 0);
     let (mut blocks, mut said) = (Vec::new(), Vec::new());
     for gc in 1..=8u64 {
-        blocks.extend((0..10).map(|_| Block { born: Moment(gc - 1), bytes: 100, weight: 4.0 }));
+        blocks.extend((0..10).map(|_| Block { born: Moment(gc - 1), bytes: 100, weight: 4.0, births: 1.0 }));
         let totals = Totals { allocs: 10 * gc, alloc_bytes: 1000 * gc, ..Totals::default() };
         let epoch =
             Epoch { end: Moment(gc), wall_ns: gc * EPOCH, activity: 10.0, work: 10.0, lost: 0, events: 10 };
@@ -384,7 +386,7 @@ fn collections_are_a_clock_of_their_own() {
     let (mut totals, mut blocks, mut said) = (Totals::default(), Vec::new(), Vec::new());
     for gc in 1..=40u64 {
         for _ in 0..10 {
-            blocks.push(Block { born: Moment(gc - 1), bytes: 100, weight: 4.0 });
+            blocks.push(Block { born: Moment(gc - 1), bytes: 100, weight: 4.0, births: 1.0 });
         }
         totals.allocs += 10;
         let wall_ns = gc * 1_000_000_000;

@@ -111,7 +111,7 @@ mod tests {
             let mut last = None;
             for _ in 0..epochs {
                 let end = u64::from(self.engine.epochs() + 1) * EPOCH;
-                let block = Block { born: Moment(end - EPOCH / 2), bytes: 1000, weight: 1.0 };
+                let block = Block { born: Moment(end - EPOCH / 2), bytes: 1000, weight: 1.0, births: 1.0 };
                 self.blocks.extend([block; 5]);
                 let number = self.blocks.len() as u64;
                 let totals = Totals { allocs: number, alloc_bytes: 1000 * number, ..Totals::default() };

@@ -28,7 +28,7 @@ fn judged(epochs: u64, each: impl Fn(u64) -> u64, dies: u64, lost: u64, unreacha
             }
         }
         for _ in 0..each(epoch) {
-            blocks.push(Block { born: Moment(end - EPOCH / 2), bytes: 1000, weight: 1.0 });
+            blocks.push(Block { born: Moment(end - EPOCH / 2), bytes: 1000, weight: 1.0, births: 1.0 });
             totals.allocs += 1;
             totals.alloc_bytes += 1000;
         }

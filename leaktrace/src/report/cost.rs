@@ -1,0 +1,82 @@
+//! What tracing took of the traced processes' time, and how it was kept within a budget.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::amount::counted;
+
+/// Of native memory; JavaScript's samples take next to nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// Part of the processes' own CPU time that it may take; none with `--exact`.
+    pub budget: Option<f64>,
+    /// Part that it took.
+    pub share: f64,
+    /// How often a probe was hit, and what a hit took.
+    pub hits: u64,
+    pub hit_ns: u64,
+    /// How often native memory was not watched, to keep to the budget.
+    pub pauses: u64,
+    /// Part of the time in which it was watched: 1 without pauses.
+    pub watched: f64,
+    /// Why it was watched all the same, though that took more.
+    pub over_budget: Option<String>,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { budget, share, hits: _, hit_ns, pauses, watched, over_budget } = self;
+        let percent = |part: f64| match 100.0 * part {
+            part if part < 0.05 => "under 0.1 %".to_owned(),
+            part if part < 9.95 => format!("{part:.1} %"),
+            part => format!("{part:.0} %"),
+        };
+        write!(out, "cost: {} of the CPU time of what is traced", percent(*share))?;
+        if *hit_ns > 0 {
+            write!(out, ", {:.1} µs a probe's hit", *hit_ns as f64 / 1e3)?;
+        }
+        if let Some(budget) = budget {
+            write!(out, " (budget {})", percent(*budget))?;
+        }
+        if let Some(because) = over_budget {
+            write!(out, "\n  over budget, and followed all the same: {because}")?;
+        }
+        if *pauses > 0 {
+            write!(
+                out,
+                "\n  to keep to that, native memory was watched in {}, {} of the time: bytes and blocks live are estimates \
+                 by what was born then,\n  and allocations and frees those that were seen",
+                counted(pauses + 1, "window"),
+                percent(*watched)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_what_it_took_and_how_it_was_kept_to() {
+        let cost = Cost {
+            budget: Some(0.05),
+            share: 0.0312,
+            hits: 1000,
+            hit_ns: 2440,
+            pauses: 0,
+            watched: 1.0,
+            over_budget: None,
+        };
+        insta::assert_snapshot!(cost, @"cost: 3.1 % of the CPU time of what is traced, 2.4 µs a probe's hit (budget 5.0 %)");
+        let exact = Cost { budget: None, share: 0.42, ..cost.clone() };
+        insta::assert_snapshot!(exact, @"cost: 42 % of the CPU time of what is traced, 2.4 µs a probe's hit");
+        let windows = Cost { pauses: 11, watched: 0.042, ..cost.clone() };
+        insta::assert_snapshot!(windows);
+        let over =
+            Cost { share: 0.3, over_budget: Some("it has an allocator of its own".to_owned()), ..cost };
+        insta::assert_snapshot!(over);
+    }
+}

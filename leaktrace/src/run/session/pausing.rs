@@ -1,0 +1,117 @@
+//! Native memory is watched, or not for a while.
+
+use std::sync::Arc;
+
+use leaktrace_common::{
+    counter::Counter,
+    live::{Block, BlockKey},
+    process::ProcessId,
+    stack::{AGE_UNIT_SHIFT, StackEntry, age_bucket},
+};
+
+use super::{
+    super::{Failure, windows::Fates},
+    Session,
+};
+use crate::{
+    event::{Event, Snapshot},
+    kernel::{
+        attach::Program,
+        cost::{Runs, Timing, Traps},
+    },
+};
+
+impl Session {
+    /// Stops watching in all processes at one moment, and lifts the probes. When that was; until they are gone they are timed.
+    pub(in super::super) fn pause(&mut self, timing: &Arc<Option<Timing>>) -> Result<u64, Failure> {
+        let at = self.kernel.watch_heap(false)?;
+        self.probes.lift(timing);
+        Ok(at)
+    }
+
+    /// Places the probes again, and watches from then on.
+    pub(in super::super) fn resume(&mut self) -> Result<u64, Failure> {
+        self.probes.place_again(&mut self.kernel)?;
+        Ok(self.kernel.watch_heap(true)?)
+    }
+
+    /// What was found out about windows.
+    pub(in super::super) fn tell(&mut self, event: &Event) {
+        self.say(event);
+    }
+
+    /// Every live block of native memory in the kernel side's table.
+    pub(in super::super) fn blocks(&self) -> Result<Vec<(BlockKey, Block)>, Failure> {
+        Ok(self.kernel.blocks()?)
+    }
+
+    /// Books what became of blocks while nobody heard of it, and takes them out of that table.
+    pub(in super::super) fn settle(&mut self, fates: &Fates) -> Result<(), Failure> {
+        let Fates { freed, unfollowed } = fates;
+        let keys = freed.iter().map(|(key, ..)| key).chain(unfollowed.iter().map(|(key, _)| key));
+        self.kernel.forget(keys)?;
+        for (_, block, seen) in freed {
+            let gone = self.end_unheard(block);
+            gone.deaths[age_bucket(seen.saturating_sub(block.born) >> AGE_UNIT_SHIFT)] += 1;
+        }
+        // They live no more as far as is known, and died at no age that is.
+        for (_, block) in unfollowed {
+            self.end_unheard(block);
+        }
+        self.unfollowed += unfollowed.len() as u64;
+        Ok(())
+    }
+
+    fn end_unheard(&mut self, block: &Block) -> &mut StackEntry {
+        let gone = self.ended_unheard.entry(block.stack()).or_default();
+        gone.frees += 1;
+        gone.freed_bytes += block.size;
+        gone
+    }
+
+    /// Adds what was booked so to the kernel side's counters.
+    pub(super) fn complete(&self, snapshot: &mut Snapshot) {
+        for (id, entry) in &mut snapshot.stacks {
+            if let Some(gone) = self.ended_unheard.get(id) {
+                entry.frees += gone.frees;
+                entry.freed_bytes += gone.freed_bytes;
+                entry.deaths.iter_mut().zip(gone.deaths).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        snapshot.counters[Counter::Unfollowed as usize] = self.unfollowed;
+    }
+
+    pub(in super::super) fn runs(&self) -> Option<Runs> {
+        self.kernel.runs()
+    }
+
+    pub(in super::super) fn measure_traps(&mut self) -> Result<Traps, Failure> {
+        Ok(self.kernel.measure_traps()?)
+    }
+
+    /// Whether probes can be lifted and placed again at once.
+    pub(in super::super) fn is_quick(&self) -> bool {
+        self.kernel.is_quick()
+    }
+
+    pub(in super::super) fn is_stepped(&self, program: Program) -> bool {
+        self.probes.is_stepped(program)
+    }
+
+    pub(in super::super) fn has_stepped(&self) -> bool {
+        self.probes.has_stepped()
+    }
+
+    pub(in super::super) fn other_allocator(&self) -> Option<String> {
+        self.probes.other_allocator()
+    }
+
+    /// Processes that run and are traced.
+    pub(in super::super) fn running(&self) -> impl Iterator<Item = (ProcessId, u32)> {
+        self.targets.iter().map(|target| (target.process, target.pid.get()))
+    }
+
+    pub(in super::super) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.targets.iter().map(|target| target.pid.get())
+    }
+}

@@ -1,0 +1,157 @@
+//! How much of the traced processes' time tracing may take, as a credit: their work adds to it, each hit takes of it.
+
+use std::time::Duration;
+
+/// What may be spent at once, from the start on: a short look at a busy process need not be one in windows.
+const MOST: Duration = Duration::from_millis(500);
+/// A window is not begun before it may take this, so that it is worth the placing of its probes.
+const WINDOW: Duration = Duration::from_millis(250);
+/// But a process that does little gets its window as well, a few times an epoch.
+const WINDOWS_AN_EPOCH: u32 = 3;
+const LEAST: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    /// Of the processes' own time.
+    share: f64,
+    epoch: Duration,
+    credit_ns: f64,
+    /// What may be taken in an epoch at the present pace.
+    per_epoch_ns: f64,
+    own_ns: u64,
+    spent_ns: u64,
+}
+
+impl Budget {
+    pub(super) fn new(share: f64, epoch: Duration) -> Self {
+        let credit_ns = MOST.as_nanos() as f64;
+        Self { share, epoch, credit_ns, per_epoch_ns: 0.0, own_ns: 0, spent_ns: 0 }
+    }
+
+    /// In this time the processes used the CPU for this long, of which tracing took a part.
+    pub(super) fn pass(&mut self, time: Duration, used_ns: u64, spent_ns: u64) {
+        let own_ns = used_ns.saturating_sub(spent_ns);
+        self.own_ns += own_ns;
+        self.spent_ns += spent_ns;
+        let earned = own_ns as f64 * self.share;
+        self.credit_ns = (self.credit_ns + earned - spent_ns as f64).min(MOST.as_nanos() as f64);
+        if !time.is_zero() {
+            self.per_epoch_ns = earned * self.epoch.as_secs_f64() / time.as_secs_f64();
+        }
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.credit_ns <= 0.0
+    }
+
+    /// Whether a window may begin.
+    pub(super) fn affords_window(&self) -> bool {
+        let few = self.per_epoch_ns / f64::from(WINDOWS_AN_EPOCH);
+        let needed = few.clamp(LEAST.as_nanos() as f64, WINDOW.as_nanos() as f64);
+        self.credit_ns >= needed
+    }
+
+    pub(super) const fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// What tracing took, as a part of what the processes did for themselves.
+    pub(super) fn taken(&self) -> f64 {
+        if self.own_ns == 0 { 0.0 } else { self.spent_ns as f64 / self.own_ns as f64 }
+    }
+}
+
+/// What the processes did for themselves, of the CPU time that they used.
+///
+/// Where most of that goes to tracing, the difference is mostly error. How often they allocate for what they do changes less:
+/// there it is told by their hits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Own {
+    /// While they were traced, since tracing began.
+    ns: u64,
+    hits: u64,
+}
+
+impl Own {
+    /// What a program itself takes for a call of malloc or free at the least, in nanoseconds.
+    const OF_A_HIT: u64 = 10;
+    const LEARNED: u64 = 200_000;
+
+    pub(super) fn of(&mut self, hits: u64, used_ns: u64, spent_ns: u64) -> u64 {
+        let difference = used_ns.saturating_sub(spent_ns).max(hits * Self::OF_A_HIT).min(used_ns);
+        if hits == 0 {
+            return difference;
+        }
+        // After that the measure stays the same, or what was done would seem to change.
+        if self.hits < Self::LEARNED {
+            self.ns += difference;
+            self.hits += hits;
+        }
+        if spent_ns < used_ns / 2 {
+            return difference;
+        }
+        let by_hits = u128::from(self.ns) * u128::from(hits) / u128::from(self.hits);
+        u64::try_from(by_hits).map_or(used_ns, |own| own.min(used_ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn passed(budget: &mut Budget, ms: u64, used: u64, spent: u64) {
+        budget.pass(Duration::from_millis(ms), used * MS, spent * MS);
+    }
+
+    #[test]
+    fn a_process_that_allocates_little_is_never_over_budget() {
+        let mut budget = Budget::new(0.05, Duration::from_secs(30));
+        for _ in 0..10_000 {
+            passed(&mut budget, 50, 50, 2);
+        }
+        assert!(!budget.is_spent());
+        assert!((budget.taken() - 2.0 / 48.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_that_does_nothing_else_is_traced_for_a_twentieth_of_its_time() {
+        let mut budget = Budget::new(0.05, Duration::from_secs(30));
+        let (mut watched, mut is_on) = (0, true);
+        for _ in 0..100_000 {
+            // Half of its time goes to tracing while there is any.
+            passed(&mut budget, 50, 50, if is_on { 25 } else { 0 });
+            watched += u32::from(is_on);
+            is_on = if is_on { !budget.is_spent() } else { budget.affords_window() };
+        }
+        assert!((budget.taken() - 0.05).abs() < 0.002, "{}", budget.taken());
+        assert!(watched > 5000, "{watched}");
+    }
+
+    #[test]
+    fn what_is_left_of_little_is_told_by_hits() {
+        let mut own = Own::default();
+        assert_eq!(own.of(0, 1000 * MS, 0), 1000 * MS);
+        // Most is its own: it is what tracing did not take.
+        assert_eq!(own.of(100_000, 1000 * MS, 100 * MS), 900 * MS);
+        let mut own = Own::default();
+        // Measured too dear, then too cheap: a malloc takes some time itself, and what is found evens out.
+        assert_eq!(own.of(100_000, 100 * MS, 105 * MS), MS);
+        assert_eq!(own.of(100_000, 100 * MS, 95 * MS), 3 * MS);
+        assert_eq!(own.of(100_000, 100 * MS, 80 * MS), 3 * MS);
+    }
+
+    #[test]
+    fn an_idle_process_has_windows_too() {
+        let mut budget = Budget::new(0.05, Duration::from_secs(30));
+        passed(&mut budget, 50, 1000, 1000);
+        assert!(budget.is_spent());
+        // A hundredth of a CPU: 15 ms may be taken in an epoch of 30 s.
+        let windows = (0..30 * 1000 / 50 * 80).filter(|_| {
+            budget.pass(Duration::from_millis(50), MS / 2, 0);
+            budget.affords_window()
+        });
+        assert!(windows.count() > 0);
+    }
+}

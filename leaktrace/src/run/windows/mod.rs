@@ -1,0 +1,257 @@
+//! Keeps the cost of native probes within the budget: where it does not fit, they stand for a moment now and then.
+//!
+//! While they stand, the kernel times what they run; what that takes is weighed against what the processes do. When the credit
+//! is used up, the probes are lifted, and between windows the heap itself tells what became of the blocks that lived (see
+//! [`followed`]). Where that is not possible they stay, and the user is told what that costs.
+
+mod budget;
+mod followed;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub(super) use self::followed::Fates;
+use self::{
+    budget::{Budget, Own},
+    followed::Followed,
+};
+use super::{Failure, session::Session};
+use crate::{
+    cli::Plan,
+    event::Event,
+    kernel::{
+        clock,
+        cost::{Runs, Timing, Traps},
+    },
+    report::Cost,
+};
+
+/// How often what was spent is looked at.
+const LOOK: u64 = 10_000_000;
+/// Between windows a heap is read so often at most, and for this part of a CPU at most.
+const READ: u64 = 2_000_000_000;
+const SHARE_OF_TIME: u64 = 20;
+/// A hit dearer than this is worth a word.
+const DEAR: u64 = 3_000;
+
+pub(super) struct Windows {
+    budget: Budget,
+    /// With `--exact`: probes are not lifted, whatever they cost.
+    is_exact: bool,
+    /// Why probes cannot be lifted, if they cannot.
+    must_stay: Option<String>,
+    /// None where costs cannot be measured on this kernel.
+    traps: Option<Traps>,
+    /// Programs are timed while it is there, unless the kernel refused: then they cost what traps cost at the least.
+    timing: Arc<Option<Timing>>,
+    runs: Runs,
+    hits: u64,
+    spent_ns: u64,
+    own: Own,
+    /// The processes' own CPU time since tracing began.
+    worked: u64,
+    /// What each process had used of a CPU.
+    used: HashMap<u32, u64>,
+    looked: u64,
+    /// Nothing is watched.
+    is_paused: bool,
+    pauses: u64,
+    read_at: u64,
+    followed: Followed,
+    has_warned: bool,
+}
+
+impl Windows {
+    /// Measures what a hit costs here.
+    pub(super) fn new(plan: &Plan, session: &mut Session) -> Self {
+        let must_stay = if plan.mmap {
+            Some("--mmap has to hear of each mapping".to_owned())
+        } else if plan.prove {
+            Some("--prove has to know each block".to_owned())
+        } else if plan.follow {
+            Some("--follow has to see children from their start".to_owned())
+        } else if !session.is_quick() {
+            Some(
+                "this kernel takes too long to take probes back; Linux 6.11 and newer do it at once"
+                    .to_owned(),
+            )
+        } else {
+            session.other_allocator().map(|file| {
+                format!("of the allocators only glibc's can be read from outside, and {file} has another")
+            })
+        };
+        let is_measured = plan.native && session.is_quick();
+        let traps = is_measured.then(|| session.measure_traps().ok()).flatten();
+        if plan.native && traps.is_none() && plan.budget.is_some() {
+            crate::say!(
+                "what tracing takes cannot be measured here (it needs Linux 6.11 or newer), so --budget is not kept"
+            );
+        }
+        Self {
+            budget: Budget::new(plan.budget.unwrap_or(1.0), plan.epoch),
+            is_exact: plan.budget.is_none(),
+            must_stay,
+            traps,
+            timing: Arc::new(None),
+            runs: Runs::default(),
+            hits: 0,
+            spent_ns: 0,
+            own: Own::default(),
+            worked: 0,
+            used: HashMap::new(),
+            looked: 0,
+            is_paused: false,
+            pauses: 0,
+            read_at: 0,
+            followed: Followed::default(),
+            has_warned: false,
+        }
+    }
+
+    /// Looks what was spent, and lets probes stand or lifts them by that.
+    pub(super) fn turn(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.traps.is_none() || clock::now() < self.looked + LOOK {
+            return Ok(());
+        }
+        let is_first = self.looked == 0;
+        if is_first {
+            self.timing = Arc::new(Timing::start().ok());
+        }
+        self.account(session);
+        if is_first {
+            session.tell(&Event::Worked { at: self.looked, work: 0 });
+        }
+        if self.is_paused {
+            if self.budget.affords_window() {
+                return self.resume(session);
+            }
+            if clock::now() >= self.read_at {
+                self.read(session)?;
+            }
+        } else if self.budget.is_spent() && !self.is_exact {
+            return self.lift(session);
+        }
+        Ok(())
+    }
+
+    /// Before something is judged: what has become of the blocks, as far as that was not looked at just now.
+    pub(super) fn refresh(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.pauses == 0 {
+            return Ok(());
+        }
+        self.account(session);
+        session.tell(&Event::Worked { at: self.looked, work: self.worked });
+        if self.is_paused && clock::now() >= self.read_at { self.read(session) } else { Ok(()) }
+    }
+
+    /// The same for the last time.
+    pub(super) fn end(&mut self, session: &mut Session) -> Result<(), Failure> {
+        self.read_at = 0;
+        self.refresh(session)
+    }
+
+    /// What was spent and done since the last look.
+    fn account(&mut self, session: &Session) {
+        let now = clock::now();
+        let time = if self.looked == 0 { 0 } else { now - self.looked };
+        self.looked = now;
+        let runs = session.runs().unwrap_or_default();
+        let new = runs.since(&std::mem::replace(&mut self.runs, runs));
+        let traps = self.traps.unwrap_or_default();
+        let used = self.used_since(session);
+        let spent = new.cost(traps, |program| session.is_stepped(program));
+        let own = self.own.of(new.count(), used, spent);
+        let spent = used.saturating_sub(own);
+        self.hits += new.count();
+        self.spent_ns += spent;
+        self.worked += own;
+        self.budget.pass(Duration::from_nanos(time), used, spent);
+    }
+
+    /// For the report.
+    pub(super) fn cost(&self, session: &Session) -> Option<Cost> {
+        self.traps?;
+        Some(Cost {
+            budget: (!self.is_exact).then(|| self.budget.share()),
+            share: self.budget.taken(),
+            hits: self.hits,
+            hit_ns: self.spent_ns.checked_div(self.hits).unwrap_or_default(),
+            pauses: self.pauses,
+            watched: session.ledger.time_watched(),
+            over_budget: self.must_stay.clone().filter(|_| self.has_warned),
+        })
+    }
+
+    /// Nanoseconds of CPU that the processes used since the last call.
+    fn used_since(&mut self, session: &Session) -> u64 {
+        let now: HashMap<u32, u64> =
+            session.pids().filter_map(|pid| Some((pid, clock::of_process(pid)?))).collect();
+        // What a process did before it was first looked at is not of this time.
+        let of = |(pid, used): (&u32, &u64)| used.saturating_sub(*self.used.get(pid).unwrap_or(used));
+        let used = now.iter().map(of).sum();
+        self.used = now;
+        used
+    }
+
+    /// Takes the probes back, if the heaps can be followed without them.
+    fn lift(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.must_stay.is_none() {
+            let opened = self.followed.open(session.running());
+            let unread = "its heap is not of a glibc that is known, so that it cannot be read from outside";
+            self.must_stay = opened.is_err().then(|| unread.to_owned());
+        }
+        if self.must_stay.is_some() {
+            self.warn(session);
+            return Ok(());
+        }
+        // Those that came while the first many were read are few, and so are those that come while they are.
+        self.followed.note(session.blocks()?);
+        self.followed.note(session.blocks()?);
+        let at = session.pause(&std::mem::take(&mut self.timing))?;
+        self.account(session);
+        session.tell(&Event::Paused { at, work: self.worked });
+        let unknown = self.followed.keep(session.blocks()?, at);
+        session.settle(&Fates { freed: Vec::new(), unfollowed: unknown })?;
+        self.is_paused = true;
+        self.pauses += 1;
+        Ok(())
+    }
+
+    fn resume(&mut self, session: &mut Session) -> Result<(), Failure> {
+        self.timing = Arc::new(Timing::start().ok());
+        self.account(session);
+        let at = session.resume()?;
+        session.tell(&Event::Resumed { at, work: self.worked });
+        self.is_paused = false;
+        Ok(())
+    }
+
+    /// Reads the heaps.
+    fn read(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let begun = clock::of_thread();
+        let (now, blocks) = (clock::now(), session.blocks()?);
+        let fates = self.followed.look(blocks, now);
+        session.settle(&fates)?;
+        let spent = clock::of_thread().saturating_sub(begun);
+        self.read_at = clock::now() + READ.max(spent * SHARE_OF_TIME);
+        Ok(())
+    }
+
+    /// Once, what it costs and what can be done.
+    fn warn(&mut self, session: &Session) {
+        if std::mem::replace(&mut self.has_warned, true) {
+            return;
+        }
+        let Some(because) = &self.must_stay else { return };
+        let hit_ns = self.spent_ns.checked_div(self.hits).unwrap_or_default();
+        let is_dear = hit_ns > DEAR && session.has_stepped();
+        let dear = if is_dear { ", as the kernel has to single-step some" } else { "" };
+        crate::say!(
+            "tracing takes {:.0} % of the process's CPU time ({:.1} µs a hit{dear}), more than --budget {:.0}%, and \
+             cannot be done in windows: {because}.\n  To touch it less: --watch (attaches only when the heap grows), \
+             a short --duration, or --only javascript; to trace it all the same and hear no more of this: --exact",
+            100.0 * self.budget.taken(),
+            hit_ns as f64 / 1e3,
+            100.0 * self.budget.share(),
+        );
+    }
+}

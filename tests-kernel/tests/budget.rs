@@ -1,0 +1,124 @@
+//! `--budget`: what tracing may take of a process's time, and what is still found by then.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{thread::sleep, time::Duration};
+
+use tests_kernel::{
+    Agent, Program, Report,
+    compile::{Compiler, compiled},
+    needs_root,
+    private_libs::PrivateLibs,
+    report::Cost,
+};
+
+/// Of the program's own time; what may be taken at once at the start is half a second, and the machine may be busy.
+const BUDGET: f64 = 0.05;
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Traces `storm.c` for so long.
+fn storm(flags: &[&str], time: Duration) -> (Report, u64) {
+    let mut program = Program::c("storm.c").unwrap();
+    let agent = Agent::attach(&[program.pid()], flags).unwrap();
+    program.begin().unwrap();
+    sleep(time);
+    let report = agent.stop_within(Duration::from_secs(120)).unwrap();
+    program.begin().unwrap();
+    program.finish().unwrap();
+    let (_, leaked) = program.truth.sites[0].clone();
+    program.end().unwrap();
+    (report, leaked.live_blocks)
+}
+
+fn cost(report: &Report) -> &Cost {
+    report.cost.as_ref().unwrap()
+}
+
+#[test]
+fn a_leak_in_a_storm_is_found_within_the_budget_and_nothing_else_is() {
+    needs_root();
+    let time = Duration::from_secs(50);
+    let (report, leaked) = storm(&["--budget", "5%", "--epoch", "500ms"], time);
+    let cost = cost(&report);
+    let most = BUDGET + AT_ONCE.as_secs_f64() / time.as_secs_f64();
+    assert!(cost.share < 1.5 * most, "{cost:?}");
+    assert!(cost.pauses >= 5 && cost.watched < 0.3 && cost.over_budget.is_none(), "{cost:?}");
+    assert_eq!(cost.budget, Some(BUDGET));
+    for verdict in &report.verdicts {
+        println!("{}", verdict.text);
+        let is_leak = matches!(verdict.verdict.as_str(), "LEAK" | "SUSPECT");
+        assert!(!is_leak || verdict.has("leak_record"), "{}", verdict.text);
+    }
+    // Of all that lives, nearly all is the leak's: what the ring and the sessions hold is half a megabyte.
+    let found = report.at("leak_record");
+    let others: u64 =
+        ["cache_page", "open_session", "churn"].map(|site| report.at(site).live_bytes).iter().sum();
+    println!("{leaked} blocks leaked, {} by estimate; {others} bytes elsewhere; {cost:?}", found.live_blocks);
+    assert!(others < 1 << 20, "{}", report.overview());
+    assert!(found.live_bytes > 2 * others, "{}", report.overview());
+    // Every tenth at the least; never more than the program leaked, but for chance.
+    assert!(found.live_blocks > leaked / 20 && found.live_blocks < 2 * leaked, "{found:?} of {leaked}");
+    assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_some_and(|error| error > 0)));
+}
+
+#[test]
+fn exactly_means_without_a_pause_and_says_what_that_takes() {
+    needs_root();
+    let (report, _) = storm(&[], Duration::from_secs(3));
+    let cost = cost(&report);
+    assert_eq!((cost.budget, cost.pauses, cost.watched), (None, 0, 1.0), "{cost:?}");
+    assert!(cost.share > 1.0 && cost.hits > 100_000 && cost.hit_ns > 200, "{cost:?}");
+    assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_none()));
+}
+
+#[test]
+fn a_program_that_allocates_little_is_followed_exactly_within_the_default_budget() {
+    needs_root();
+    let mut program = Program::c("changes.c").unwrap();
+    let agent = Agent::attach(&[program.pid()], &["--budget", "5%"]).unwrap();
+    program.step().unwrap();
+    sleep(Duration::from_secs(1));
+    program.step().unwrap();
+    program.step().unwrap();
+    let report = agent.stop().unwrap();
+    let cost = cost(&report);
+    assert_eq!((cost.pauses, cost.watched), (0, 1.0), "{cost:?}");
+    assert!(report.stacks.iter().all(|stack| stack.error_bytes.is_none()), "{}", report.overview());
+    program.begin().unwrap();
+    program.finish().unwrap();
+    program.end().unwrap();
+}
+
+#[test]
+fn an_allocator_that_cannot_be_read_is_followed_over_budget_and_that_is_said() {
+    needs_root();
+    const JEMALLOC: &str = "libjemalloc.so.2";
+    let executable = compiled("storm.c", Compiler::Gcc).unwrap();
+    let libs = PrivateLibs::copy(&[JEMALLOC]).unwrap();
+    let mut program = Program::start_file(&executable, &[], libs, &[JEMALLOC]).unwrap();
+    let agent = Agent::attach(&[program.pid()], &["--budget", "5%"]).unwrap();
+    program.begin().unwrap();
+    sleep(Duration::from_secs(4));
+    let report = agent.stop().unwrap();
+    let cost = cost(&report);
+    assert!(cost.share > BUDGET && cost.pauses == 0, "{cost:?}");
+    assert!(cost.over_budget.as_ref().is_some_and(|because| because.contains(JEMALLOC)), "{cost:?}");
+    program.begin().unwrap();
+    program.finish().unwrap();
+    program.end().unwrap();
+}
+
+#[test]
+fn memory_is_right_while_probes_come_and_go() {
+    needs_root();
+    let mut program = Program::start("steady.c", Compiler::Gcc, &[]).unwrap();
+    program.begin().unwrap();
+    let agent = Agent::attach(&[program.pid()], &["--budget", "2%"]).unwrap();
+    sleep(Duration::from_secs(20));
+    let report = agent.stop().unwrap();
+    assert!(cost(&report).pauses >= 2, "{:?}", report.cost);
+    program.begin().unwrap();
+    program.finish().unwrap();
+    assert_eq!(program.truth.number("wrong"), Some(0));
+    program.end().unwrap();
+}
