@@ -1,8 +1,8 @@
 //! Blocks that lived when a window ended, until the next one: nobody hears of their end then.
 //!
 //! glibc's heap says which of them are free. One that is in use may by now be another one at the same address, so the start of
-//! each is compared with what it held when its life was last sure. What has changed is not followed any more: a block that is
-//! used changes too, and is left out for that. What is kept is lost to its program, or rests.
+//! each is compared with what it held when it first outlived a window. What has changed is not followed any more: a block that
+//! is used changes too, and is left out for that. What is kept is lost to its program, or rests.
 
 use std::{
     collections::HashMap,
@@ -81,7 +81,7 @@ impl Followed {
         Ok(())
     }
 
-    /// Takes note of what blocks hold, while their frees are still heard of.
+    /// Takes note of what blocks hold that are new, while their frees are still heard of.
     pub(super) fn note(&mut self, blocks: Blocks) {
         for (process, blocks) in by_process(blocks) {
             let Some(heap) = self.0.get_mut(&process) else { continue };
@@ -96,7 +96,8 @@ impl Followed {
         }
     }
 
-    /// The window ended at `at`, when these lived: others are forgotten. Those that were not noted.
+    /// The window ended at `at`, when these lived: others are forgotten. Those of running processes that were not noted; what a
+    /// process held that has ended is not in question any more.
     pub(super) fn keep(&mut self, blocks: Blocks, at: u64) -> Blocks {
         let mut unknown = Vec::new();
         let mut rest = by_process(blocks);
@@ -111,7 +112,6 @@ impl Followed {
             }
             heap.blocks = kept;
         }
-        unknown.extend(rest.into_values().flatten());
         unknown
     }
 
