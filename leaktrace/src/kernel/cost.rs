@@ -12,7 +12,7 @@ use std::{
     arch::naked_asm,
     io,
     num::NonZeroU32,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     thread,
 };
@@ -25,7 +25,7 @@ use super::{
     clock,
     load::table_error,
     seccomp::file_offset,
-    tables::{self, bpf},
+    tables::{self, bpf, owned},
 };
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -87,9 +87,7 @@ impl Timing {
     /// The kernel refuses.
     pub fn start() -> io::Result<Self> {
         // SAFETY: no pointer is passed.
-        let fd = unsafe { bpf(BPF_ENABLE_STATS, &mut EnableStats::default()) }?;
-        // SAFETY: the kernel has just made it, for us alone.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        owned(unsafe { bpf(BPF_ENABLE_STATS, &mut EnableStats::default()) }).map(Self)
     }
 }
 

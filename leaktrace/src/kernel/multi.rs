@@ -13,7 +13,7 @@ use std::{
     fs, io,
     num::NonZeroU32,
     os::{
-        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -30,7 +30,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::{
     attach::{Place, Program},
     features,
-    tables::bpf,
+    tables::{BPF_LINK_CREATE, bpf, owned},
 };
 
 /// Kernels from 6.6 on have such links, but before this one a link for one process leaves out its other threads
@@ -39,7 +39,6 @@ const TRUSTED: (u32, u32) = (6, 11);
 
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_BTF_LOAD: libc::c_int = 18;
-const BPF_LINK_CREATE: libc::c_int = 28;
 /// `enum bpf_prog_type`.
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 /// `enum bpf_attach_type`.
@@ -210,11 +209,6 @@ fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
         LoadTypes { types: types.as_ptr() as u64, size: types.len() as u32, ..LoadTypes::default() };
     // SAFETY: the bytes are live and as many as said.
     owned(unsafe { bpf(BPF_BTF_LOAD, &mut load) })
-}
-
-fn owned(made: io::Result<libc::c_int>) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel has just made it, for us alone.
-    made.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A map of any of the kinds that the object has.

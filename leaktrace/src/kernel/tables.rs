@@ -18,7 +18,7 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-const BPF_LINK_CREATE: libc::c_int = 28;
+pub(super) const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 /// `enum bpf_attach_type`.
 const BPF_TRACE_ITER: u32 = 28;
@@ -78,6 +78,12 @@ pub(super) unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Res
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     // Descriptors and zeros, which fit.
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+}
+
+/// What the system call answers that makes a descriptor.
+pub(super) fn owned(made: io::Result<libc::c_int>) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel has just made it, for us alone.
+    made.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sets one entry.
@@ -156,18 +162,14 @@ pub(super) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut link =
         Link { program_fd: program.as_raw_fd() as u32, attach_type: BPF_TRACE_ITER, ..Link::default() };
     // SAFETY: no pointer is passed.
-    let fd = unsafe { bpf(BPF_LINK_CREATE, &mut link) }?;
-    // SAFETY: the kernel has just made it, for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(unsafe { bpf(BPF_LINK_CREATE, &mut link) })
 }
 
 /// Begins a list of a linked iterator.
 pub(super) fn iterate(link: BorrowedFd<'_>) -> io::Result<File> {
     let mut iterate = Iterate { link_fd: link.as_raw_fd() as u32, flags: 0 };
     // SAFETY: no pointer is passed.
-    let fd = unsafe { bpf(BPF_ITER_CREATE, &mut iterate) }?;
-    // SAFETY: the kernel has just made it, for us alone.
-    Ok(unsafe { File::from_raw_fd(fd) })
+    owned(unsafe { bpf(BPF_ITER_CREATE, &mut iterate) }).map(File::from)
 }
 
 /// Entry 0 of a per-CPU array, one value a possible CPU. `V` must be a multiple of 8 bytes.

@@ -107,7 +107,7 @@ impl Report {
                 for block in &site.blocks {
                     let class = size_class(block.size);
                     let what = if site.kind == Kind::Mapping { format!("mapping of {class}") } else { class };
-                    let weight = if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 };
+                    let weight = weight(ledger, &site, block);
                     let live = Live { blocks: whole(weight), bytes: whole(block.size as f64 * weight) };
                     moment.add(site.stack, &what, live);
                 }
@@ -154,8 +154,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
     blocks.sort_unstable_by_key(|block| block.born);
     let is_javascript = site.kind == Kind::JavaScript;
     let samples = || site.samples.iter().copied().filter(|sample| age(sample.born) >= options.older_than_ns);
-    let weigh = |block: &LiveBlock| if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 };
-    let live = Weighed::of(blocks.iter().map(|block| (block.size, weigh(block))));
+    let live = Weighed::of(blocks.iter().map(|block| (block.size, weight(ledger, site, block))));
     let totals = Totals {
         live_bytes: whole(live.bytes),
         live_blocks: whole(live.blocks),
@@ -194,6 +193,11 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten(),
         frames,
     }
+}
+
+/// How many blocks one of this site stands for.
+fn weight(ledger: &Ledger, site: &Site<'_>, block: &LiveBlock) -> f64 {
+    if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 }
 }
 
 /// Blocks, each of which may stand for several.
