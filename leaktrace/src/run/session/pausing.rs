@@ -1,6 +1,6 @@
 //! Native memory is watched, or not for a while.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use leaktrace_common::{
     counter::Counter,
@@ -85,7 +85,11 @@ impl Session {
         self.kernel.runs()
     }
 
+    /// What a trap takes here. One of those measured is of a return probe, which must not end leaktrace itself either.
     pub(in super::super) fn measure_traps(&mut self) -> Result<Traps, Failure> {
+        if let Some(own) = NonZeroU32::new(std::process::id()) {
+            self.refuse_if_deadly(own)?;
+        }
         Ok(self.kernel.measure_traps()?)
     }
 
