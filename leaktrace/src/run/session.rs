@@ -53,7 +53,8 @@ const SETTLING: u64 = 1_000_000_000;
 struct Target {
     pid: NonZeroU32,
     process: ProcessId,
-    watched: Watched,
+    /// None of a child that had ended before it could be watched.
+    watched: Option<Watched>,
 }
 
 /// What is said on stderr while tracing, besides the report.
@@ -99,8 +100,10 @@ pub(super) struct Session {
     prepared: Vec<(ProcessId, Identity)>,
     /// A program that has not begun yet: its first exec is its birth, not its end.
     unborn: HashMap<ProcessId, String>,
-    /// Children that had ended before they could be watched.
-    gone: Vec<(u32, ProcessId)>,
+    /// Since when the rings may hold more than was read of them, and mappings from after that of processes that are not
+    /// known: what makes them known may be in the rings by now.
+    rings_read: u64,
+    ahead: Vec<Mapped>,
     /// Mapping events that were lost and made good for.
     mappings_lost: u64,
     /// Processes whose mappings have changed, with their pids.
@@ -155,7 +158,8 @@ impl Session {
             pass_seccomp: None,
             prepared: Vec::new(),
             unborn: HashMap::new(),
-            gone: Vec::new(),
+            rings_read: 0,
+            ahead: Vec::new(),
             mappings_lost: 0,
             remapped: HashMap::new(),
             unfinished: HashMap::new(),
@@ -195,7 +199,7 @@ impl Session {
         self.spaces.watch(pid.get(), process, &identity.comm, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());
-        self.targets.push(Target { pid, process, watched });
+        self.targets.push(Target { pid, process, watched: Some(watched) });
         self.prepared.push((process, identity));
         Ok(attached)
     }
@@ -216,7 +220,7 @@ impl Session {
         }
         self.spaces.watch(pid.get(), process, "", &[]);
         self.unborn.insert(process, command.to_owned());
-        self.targets.push(Target { pid, process, watched });
+        self.targets.push(Target { pid, process, watched: Some(watched) });
         Ok(attached)
     }
 
@@ -258,11 +262,18 @@ impl Session {
 
     /// Takes in what happened since the last call.
     pub(super) fn listen(&mut self) -> Result<(), Failure> {
+        self.hear()?;
+        self.reap()
+    }
+
+    fn hear(&mut self) -> Result<(), Failure> {
         // The rings first: a mapping is told of before code in it runs, so whatever a stack here needs is
         // in the mapping events by now.
         let mut events = std::mem::take(&mut self.events);
         let mut changes = std::mem::take(&mut self.changes);
         let mut unfinished = Vec::new();
+        self.rings_read = clock::now();
+        changes.append(&mut self.ahead);
         self.kernel.drain(&mut events, &mut unfinished);
         self.mapped.drain(&mut changes);
         self.spaces.turn();
@@ -288,10 +299,6 @@ impl Session {
         }
         (self.events, self.changes) = (events, changes);
         self.finish(&unfinished);
-        for (tgid, process) in std::mem::take(&mut self.gone) {
-            self.kernel.untrace(tgid)?;
-            self.ended(tgid, process);
-        }
         // Before a worker ends, with which go its functions.
         self.engines.retry(&self.kernel);
         self.refresh_mappings();
@@ -299,7 +306,7 @@ impl Session {
             self.make_room(process, pid);
             self.update_tables(process, pid);
         }
-        self.reap()
+        Ok(())
     }
 
     /// Reads the kernel's tables into the books, and clears there what belongs to programs that are gone.
@@ -403,8 +410,10 @@ impl Session {
         self.ledger.apply(event);
     }
 
+    /// Of a process that can still be asked.
     fn pid_of(&self, process: ProcessId) -> Option<u32> {
-        self.targets.iter().find(|target| target.process == process).map(|target| target.pid.get())
+        let is_it = |target: &&Target| target.process == process && target.watched.is_some();
+        self.targets.iter().find(is_it).map(|target| target.pid.get())
     }
 
     fn number(&mut self) -> ProcessId {

@@ -1,7 +1,7 @@
 //! Processes fork, run other programs, map files and end: what that changes in the books and in the tables.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     num::NonZeroU32,
     path::Path,
 };
@@ -58,6 +58,9 @@ impl Session {
         lists: &mut HashMap<ProcessId, Vec<event::Mapping>>,
     ) -> Result<(), Failure> {
         if !self.spaces.watches(tgid) {
+            if at > self.rings_read {
+                self.ahead.push(Mapped { tgid, at, change });
+            }
             return Ok(());
         }
         match change {
@@ -118,12 +121,12 @@ impl Session {
         if let Some(space) = self.spaces.fork(parent_tgid, tgid, process) {
             told.extend(life(process, tgid, at, space, None));
         }
-        let watched = NonZeroU32::new(tgid).and_then(|pid| Some((pid, Watched::open(tgid).ok()?)));
-        match watched {
-            Some((pid, watched)) => self.targets.push(Target { pid, process, watched }),
-            // It has lived and ended since the last look. Its later execs, if any, are in this batch.
-            None => self.gone.push((tgid, process)),
-        }
+        // One that has ended since is heard of once more: what it did after this is in the rings by now.
+        self.targets.extend(NonZeroU32::new(tgid).map(|pid| Target {
+            pid,
+            process,
+            watched: Watched::open(tgid).ok(),
+        }));
         Ok(told)
     }
 
@@ -138,9 +141,6 @@ impl Session {
         }
         if let Some(target) = self.targets.iter_mut().find(|target| target.process == before) {
             target.process = process;
-        }
-        if let Some(gone) = self.gone.iter_mut().find(|(_, gone)| *gone == before) {
-            gone.1 = process;
         }
         if let Some(space) = self.spaces.bind(tgid, at, process) {
             self.notices.push(Notice::Exec { pid: tgid, comm: space.comm.clone() });
@@ -190,22 +190,23 @@ impl Session {
 
     /// Takes leave of processes that have ended.
     pub(super) fn reap(&mut self) -> Result<(), Failure> {
-        let mut ended = Vec::new();
-        for target in &self.targets {
-            let has_ended = target.watched.has_ended();
+        let mut ended = HashSet::new();
+        for (at, target) in self.targets.iter().enumerate() {
+            let has_ended = target.watched.as_ref().map_or(Ok(true), Watched::has_ended);
             if has_ended.map_err(|source| Failure::Io { doing: "watching a process", source })? {
-                ended.push((target.pid.get(), target.process));
+                ended.insert(at);
             }
         }
         if ended.is_empty() {
             return Ok(());
         }
-        self.targets.retain(|target| !ended.iter().any(|(pid, _)| *pid == target.pid.get()));
-        // What it said last is still in the rings.
-        self.listen()?;
-        for (pid, process) in ended {
-            self.kernel.untrace(pid)?;
-            self.ended(pid, process);
+        // What they said last is still in the rings, an exec maybe: they are other processes after it.
+        self.hear()?;
+        let mut at = 0..;
+        let ended = self.targets.extract_if(.., |_| at.next().is_some_and(|at| ended.contains(&at)));
+        for Target { pid, process, .. } in ended.collect::<Vec<_>>() {
+            self.kernel.untrace(pid.get())?;
+            self.ended(pid.get(), process);
         }
         Ok(())
     }
