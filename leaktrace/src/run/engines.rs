@@ -205,7 +205,8 @@ impl Engines {
             return Some("closure".to_owned());
         }
         let constructor = decoder.name(of.constructor).filter(|_| of.constructor != FunctionKey::default());
-        constructor.or_else(|| decoder.kind_name(of.instance_type)).map(str::to_owned)
+        let name = constructor.or_else(|| decoder.kind_name(of.instance_type)).map(str::to_owned);
+        Some(name.unwrap_or_else(|| format!("unknown type {}", of.instance_type)))
     }
 
     fn layout(

@@ -11,6 +11,7 @@ mod processes;
 mod profile;
 mod server;
 mod survival;
+mod types;
 mod wasm;
 
 use std::path::Path;

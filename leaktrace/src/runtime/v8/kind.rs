@@ -40,7 +40,8 @@ pub(super) struct Kinds {
 
 impl Kinds {
     pub(super) fn new(types: &Types) -> Self {
-        let names = types.names.iter().map(|(kind, name)| (*kind, plain(name))).collect();
+        let known = types.names.iter().chain(&types.unnamed);
+        let names = known.map(|(kind, name)| (*kind, plain(name))).collect();
         Self { names, functions: types.first_function..=types.last_function }
     }
 

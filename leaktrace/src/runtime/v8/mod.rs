@@ -29,6 +29,7 @@ mod script;
 mod string;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 pub use self::{
     decoder::Decoder,
