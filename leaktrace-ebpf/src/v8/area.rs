@@ -22,12 +22,23 @@ use crate::{count::count, read};
 /// allocated in (new, old, code, trusted, shared, and maps before V8 12).
 pub const AREAS: usize = 8;
 
+/// The areas of a thread's allocators.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Areas {
+    /// V8's allocators; 0: there is none. Apart from what is known of each, which takes a line of the CPU's cache of its own.
+    allocators: [u64; AREAS],
+    areas: [Area; AREAS],
+    /// Which gives way next.
+    next: u32,
+    /// Refills before the thread's first collection.
+    pub refills: u32,
+}
+
 /// What is known of an allocator's area.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Area {
-    /// V8's allocator; 0: there is none here.
-    allocator: u64,
     /// Up to where its bytes are credited; 0 where the area was given up since.
     counted: u64,
     /// Start of the area when it was looked at last; in V8 before 12 unknown, and its limit instead.
@@ -71,10 +82,34 @@ fn pointers(layout: &Layout, allocator: u64) -> Option<Pointers> {
     Some(Pointers { start, top, limit })
 }
 
-#[inline(always)]
-pub fn find(areas: &mut [Area; AREAS], allocator: u64) -> Option<&mut Area> {
-    // As many as there are.
-    areas.iter_mut().find(|area| area.allocator == allocator)
+impl Areas {
+    #[inline(always)]
+    pub fn find(&mut self, allocator: u64) -> Option<&mut Area> {
+        let place = self.allocators.iter().position(|known| *known == allocator)?;
+        self.areas.get_mut(place)
+    }
+
+    /// The area at a place, with its allocator.
+    #[inline(always)]
+    pub fn at(&mut self, place: u32) -> Option<(u64, &mut Area)> {
+        let place = place as usize;
+        Some((*self.allocators.get(place)?, self.areas.get_mut(place)?))
+    }
+
+    /// The oldest gives way: the collector's own, of which there are new ones in each collection, on threads that help it.
+    #[inline(always)]
+    fn add(&mut self, layout: &Layout, allocator: u64, pointers: Pointers) {
+        let place = self.next as usize % AREAS;
+        self.next = self.next.wrapping_add(1);
+        self.allocators[place] = allocator;
+        let area = &mut self.areas[place];
+        area.forgo();
+        // The credit stays the thread's.
+        area.counted = pointers.top;
+        area.started = pointers.start;
+        area.limit = pointers.limit;
+        area.due = area.next_due(layout);
+    }
 }
 
 /// Before a refill: credits what was allocated until now, and says in `thread.found` what was awaited, if it is there.
@@ -94,9 +129,9 @@ pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64) -> u64 {
         }
     }
     let Some(pointers) = pointers else { return 0 };
-    let Some(area) = find(&mut thread.areas, allocator) else {
+    let Some(area) = thread.areas.find(allocator) else {
         // What it was used for before is nobody's.
-        add(layout, thread, allocator, Pointers { limit: 0, ..pointers });
+        thread.areas.add(layout, allocator, Pointers { limit: 0, ..pointers });
         return 0;
     };
     area.close(&pointers, &mut thread.found);
@@ -105,12 +140,12 @@ pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64) -> u64 {
 
 /// The same of one of the thread's areas, before a collection, which gives areas up.
 #[inline(always)]
-pub fn give_up(layout: &Layout, area: &mut Area, found: &mut Awaited) {
+pub fn give_up(layout: &Layout, allocator: u64, area: &mut Area, found: &mut Awaited) {
     found.size = 0;
-    if area.allocator == 0 {
+    if allocator == 0 {
         return;
     }
-    let Some(pointers) = pointers(layout, area.allocator) else {
+    let Some(pointers) = pointers(layout, allocator) else {
         area.forgo();
         return;
     };
@@ -129,7 +164,7 @@ pub fn give_up(layout: &Layout, area: &mut Area, found: &mut Awaited) {
 /// Credits what was allocated until now where the area is known to be used up, and already another one.
 #[inline(always)]
 pub fn close_at_limit(thread: &mut Thread, allocator: u64) {
-    let Some(area) = find(&mut thread.areas, allocator) else { return };
+    let Some(area) = thread.areas.find(allocator) else { return };
     if area.counted != 0 {
         let used = area.limit.wrapping_sub(area.counted);
         if used <= PAGE {
@@ -218,26 +253,11 @@ pub fn open(layout: &mut Layout, thread: &mut Thread, allocator: u64, address: u
         count(Counter::AreaUnlike);
         return 0;
     }
-    if let Some(area) = find(&mut thread.areas, allocator) {
+    if let Some(area) = thread.areas.find(allocator) {
         area.counted = address;
         area.limit = limit;
         return area.due(layout);
     }
-    add(layout, thread, allocator, Pointers { start: 0, top: address, limit });
+    thread.areas.add(layout, allocator, Pointers { start: 0, top: address, limit });
     0
-}
-
-/// The oldest gives way: the collector's own, of which there are new ones in each collection, on threads that help it.
-#[inline(always)]
-fn add(layout: &Layout, thread: &mut Thread, allocator: u64, pointers: Pointers) {
-    let place = thread.next_area as usize % AREAS;
-    thread.next_area = thread.next_area.wrapping_add(1);
-    let area = &mut thread.areas[place];
-    area.forgo();
-    // The credit stays the thread's.
-    area.allocator = allocator;
-    area.counted = pointers.top;
-    area.started = pointers.start;
-    area.limit = pointers.limit;
-    area.due = area.next_due(layout);
 }

@@ -34,7 +34,7 @@ use crate::{
 pub fn refill(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16, size: u64) {
     let Some(thread) = thread::current() else { return };
     // The collector allocates too, to move what lives.
-    if thread.is_collecting == 1 || layout.can & can::SAMPLES == 0 {
+    if thread.is_collecting == 1 || thread.is_helper() || layout.can & can::SAMPLES == 0 {
         return;
     }
     let allocator = regs.argument(0);
@@ -48,7 +48,7 @@ pub fn refill(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16
     }
     let taken = stack::take(regs, process, hook, Start::Entry);
     if is_of_heap(thread, &taken, weight)
-        && let Some(area) = area::find(&mut thread.areas, allocator)
+        && let Some(area) = thread.areas.find(allocator)
     {
         area.wait_for(taken.stack, weight, u64::from(size as u32));
     }
@@ -77,8 +77,8 @@ unsafe extern "C" fn close(index: u32, context: *mut Close) -> i64 {
     let (layout, thread, process) = unsafe {
         (&*(*context).layout.cast::<Layout>(), &mut *(*context).thread.cast::<Thread>(), (*context).process)
     };
-    let Some(area) = thread.areas.get_mut(index as usize) else { return 1 };
-    area::give_up(layout, area, &mut thread.found);
+    let Some((allocator, area)) = thread.areas.at(index) else { return 1 };
+    area::give_up(layout, allocator, area, &mut thread.found);
     if thread.found.size != 0 {
         let found = thread.found;
         place(layout, thread, process, &found);

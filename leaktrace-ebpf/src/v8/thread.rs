@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use leaktrace_common::counter::Counter;
 
-use super::area::{AREAS, Area, Awaited};
+use super::area::{Areas, Awaited};
 use crate::{
     count::count,
     maps::{V8_NEW_THREAD, V8_THREADS},
@@ -37,10 +37,7 @@ pub struct Thread {
     pub pending: u32,
     /// Number of the isolate that it runs, plus 1; 0 where it has none yet.
     pub isolate: u32,
-    /// The areas of its allocators, and which of them gives way next.
-    pub areas: [Area; AREAS],
-    pub next_area: u32,
-    pub padding: u32,
+    pub areas: Areas,
     /// A sample whose object was awaited and is there.
     pub found: Awaited,
 }
@@ -62,6 +59,20 @@ pub fn current() -> Option<&'static mut Thread> {
     };
     // SAFETY: only the thread itself, which is here, touches its entry.
     Some(unsafe { &mut *thread })
+}
+
+impl Thread {
+    /// Whether it is one of V8's helpers, which allocate to move what survives: no isolate uses up so many areas before its first
+    /// collection, 256 MiB.
+    #[inline(always)]
+    pub fn is_helper(&mut self) -> bool {
+        const MOST: u32 = 1024;
+        if self.heap != 0 || self.areas.refills >= MOST {
+            return self.heap == 0 && !is_first();
+        }
+        self.areas.refills += 1;
+        false
+    }
 }
 
 /// This thread, if it is in a collection.
