@@ -76,6 +76,8 @@ function buffers(round) {
   for (let i = 0; i < 50; i++) all.push(Buffer.alloc(1 + ((i * 977) % 40000), i), Buffer.from(`text ${i} ${round}`));
   assert.strictEqual(all[98][0], 49);
   assert.strictEqual(all[99].toString(), `text 49 ${round}`);
+  // A worker that is ended while it makes such a handle takes node 20 with it ("close before init"), no leaktrace near.
+  if (!isMainThread) return;
   const packed = zlib.deflateSync(Buffer.concat(all));
   assert.strictEqual(zlib.inflateSync(packed).length, all.reduce((sum, one) => sum + one.length, 0));
 }
