@@ -2,6 +2,7 @@
 
 mod javascript;
 mod pairs;
+mod peers;
 mod spread;
 
 use std::{

@@ -52,6 +52,9 @@ pub use self::{
 };
 use crate::process::{Mappings, Memory, Pages, ProcessError};
 
+/// How often malloc's variables are looked for: a running program may be changing several that belong together.
+const TRIES: u32 = 3;
+
 /// The heap of one process that uses glibc's malloc.
 #[derive(Debug)]
 pub struct HeapReader {
@@ -103,15 +106,14 @@ impl HeapReader {
         let memory = Memory::open(pid)?;
         let pages = Pages::open(pid, page)?;
         let mappings = Mappings::read(pid)?;
-        let Glibc { version, data } = identify::identify(pid, &mappings)?;
-        let data = Data::read(&memory, &data);
-        let (layout, found) = match version {
-            Some(version) => {
-                let layout = Layout::of(version).ok_or(Refused::UnknownVersion { pid, version })?;
-                let misfit = |what| Refused::Misfit { pid, version: version.to_string(), what };
-                (layout, find::find(&memory, &data, layout).map_err(misfit)?)
+        let Glibc { version, data: ranges } = identify::identify(pid, &mappings)?;
+        let mut tries = 1..=TRIES;
+        let (data, (layout, found)) = loop {
+            let data = Data::read(&memory, &ranges);
+            match locate(pid, &memory, &data, version) {
+                Err(Refused::Misfit { .. }) if tries.next() < Some(TRIES) => {}
+                located => break (data, located?),
             }
-            None => by_shape(pid, &memory, &data)?,
         };
         Ok(Self { pid, memory, pages, version, layout, data, found, key: None, tcaches: BTreeSet::new() })
     }
@@ -311,6 +313,18 @@ impl HeapReader {
 }
 
 /// A static program does not say its version: the layout that fits.
+fn locate(
+    pid: u32,
+    memory: &Memory,
+    data: &Data,
+    version: Option<Version>,
+) -> Result<(&'static Layout, Found), Refused> {
+    let Some(version) = version else { return by_shape(pid, memory, data) };
+    let layout = Layout::of(version).ok_or(Refused::UnknownVersion { pid, version })?;
+    let misfit = |what| Refused::Misfit { pid, version: version.to_string(), what };
+    Ok((layout, find::find(memory, data, layout).map_err(misfit)?))
+}
+
 fn by_shape(pid: u32, memory: &Memory, data: &Data) -> Result<(&'static Layout, Found), Refused> {
     let mut last = Misfit::NoArena;
     for layout in Layout::told_by_shape() {

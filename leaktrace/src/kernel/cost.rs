@@ -172,8 +172,8 @@ impl Kernel {
         let probes =
             self.attach(Path::new("/proc/self/exe"), NonZeroU32::new(std::process::id()), &places)?;
         let probed = functions.map(time);
-        // The kernel takes its time.
-        thread::spawn(move || drop(probes));
+        // The kernel takes its time; where there can be no thread, ours.
+        let _ = thread::Builder::new().spawn(move || drop(probes));
         let [emulated, stepped, returned] =
             std::array::from_fn(|at| probed[at].saturating_sub(bare[at]) / CALLS);
         // The probe whose return is looked at traps at the entry as well, where the program before it is charged for that.

@@ -58,7 +58,7 @@ pub fn launch(command: &[OsString]) -> Result<Waiting, LaunchError> {
             }
         });
     }
-    let spawned = thread::spawn(move || child.spawn());
+    let spawned = thread::Builder::new().spawn(move || child.spawn()).map_err(failed)?;
     let mut pid = [0; 4];
     if told_pid.read_exact(&mut pid).is_err() {
         let error = spawned.join().map_or_else(

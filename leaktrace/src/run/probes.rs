@@ -229,7 +229,8 @@ impl Probes {
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
         for probe in self.of_heap.drain(..) {
             let until = Arc::clone(until);
-            std::thread::spawn(move || {
+            // Where there can be no thread it is dropped here and now.
+            let _ = std::thread::Builder::new().spawn(move || {
                 drop(probe);
                 drop(until);
             });

@@ -1,8 +1,9 @@
 //! What tracing costs per pair of malloc and free.
 //!
-//! Three ways take turns within each round, so that a machine that gets slower does so for all of them:
-//! bare; leaktrace; leaktrace with its probes at the functions' entries, where bcc's memleak puts them (free
-//! begins with an instruction that the kernel has to single-step). Times are CPU time of the program's threads.
+//! The ways take turns within each round, so that a machine that gets slower does so for all of them: bare; leaktrace
+//! as it follows each call, and by its budget; leaktrace with its probes at the functions' entries, where bcc's memleak puts
+//! them (free begins with an instruction that the kernel has to single-step); and the tools that the machine has of those in
+//! [`super::peers`]. Times are CPU time of the program's threads.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -10,7 +11,11 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tests_kernel::{Agent, Program, compile::Compiler};
 
-use super::{Machine, spread::Spread};
+use super::{
+    Machine,
+    peers::{self, Peer},
+    spread::Spread,
+};
 
 const PROGRAM: &str = "bench_pairs.c";
 
@@ -25,30 +30,26 @@ pub(crate) struct Args {
     threads: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy)]
 enum Way {
     Bare,
-    Leaktrace,
-    ProbeAtEntry,
+    Leaktrace { label: &'static str, flags: &'static [&'static str] },
+    Peer(&'static Peer),
 }
 
-impl Way {
-    const ALL: [Self; 3] = [Self::Bare, Self::Leaktrace, Self::ProbeAtEntry];
+const OWN: [Way; 4] = [
+    Way::Bare,
+    Way::Leaktrace { label: "leaktrace --exact", flags: &["--exact"] },
+    Way::Leaktrace { label: "leaktrace --budget 5%", flags: &["--budget", "5%"] },
+    Way::Leaktrace { label: "probes at entries (bcc memleak's way)", flags: &["--exact", "--probe-at-entry"] },
+];
 
+impl Way {
     fn label(self) -> &'static str {
         match self {
             Self::Bare => "bare",
-            Self::Leaktrace => "leaktrace",
-            Self::ProbeAtEntry => "probes at entries (bcc memleak's way)",
-        }
-    }
-
-    fn flags(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::Bare => None,
-            Self::Leaktrace => Some(&[]),
-            Self::ProbeAtEntry => Some(&["--probe-at-entry"]),
+            Self::Leaktrace { label, .. } => label,
+            Self::Peer(peer) => peer.label,
         }
     }
 }
@@ -56,7 +57,6 @@ impl Way {
 /// One way with one number of threads.
 #[derive(Debug, Serialize)]
 struct Row {
-    way: Way,
     label: &'static str,
     threads: u32,
     ns_per_pair: Spread,
@@ -70,22 +70,26 @@ struct Row {
 pub(super) struct Outcome {
     rounds: u32,
     pairs: u32,
+    /// Tools that this machine has not, and why others do not run on it.
+    left_out: Vec<String>,
     machine: Machine,
     rows: Vec<Row>,
 }
 
 pub(super) fn run(bin: &Path, args: &Args, rounds: u32) -> Result<Outcome> {
+    let (found, left_out) = peers::on_this_machine();
+    let ways: Vec<Way> = OWN.into_iter().chain(found.into_iter().map(Way::Peer)).collect();
     let mut rows = Vec::new();
     for threads in &args.threads {
-        rows.extend(measure(bin, args.pairs, rounds, *threads)?);
+        rows.extend(measure(bin, args.pairs, rounds, *threads, &ways)?);
     }
-    Ok(Outcome { rounds, pairs: args.pairs, machine: Machine::this()?, rows })
+    Ok(Outcome { rounds, pairs: args.pairs, left_out, machine: Machine::this()?, rows })
 }
 
-fn measure(bin: &Path, pairs: u32, rounds: u32, threads: u32) -> Result<Vec<Row>> {
-    let mut measured: [Vec<f64>; 3] = Default::default();
+fn measure(bin: &Path, pairs: u32, rounds: u32, threads: u32, ways: &[Way]) -> Result<Vec<Row>> {
+    let mut measured: Vec<Vec<f64>> = vec![Vec::new(); ways.len()];
     for round in 0..rounds {
-        for (way, times) in Way::ALL.into_iter().zip(&mut measured) {
+        for (way, times) in ways.iter().copied().zip(&mut measured) {
             let ns = once(bin, way, threads, pairs)
                 .with_context(|| format!("round {} of {}", round + 1, way.label()))?;
             eprintln!("{threads} thread(s), round {}: {} {ns:.0} ns", round + 1, way.label());
@@ -93,12 +97,11 @@ fn measure(bin: &Path, pairs: u32, rounds: u32, threads: u32) -> Result<Vec<Row>
         }
     }
     let bare = measured[0].clone();
-    let row = |(way, times): (Way, Vec<f64>)| {
+    let row = |(way, times): (&Way, Vec<f64>)| {
         let paired = |with: fn(f64, f64) -> f64| {
             Spread::of(times.iter().zip(&bare).map(|(time, bare)| with(*time, *bare)).collect())
         };
         Row {
-            way,
             label: way.label(),
             threads,
             ratio_to_bare: paired(|time, bare| time / bare),
@@ -106,21 +109,29 @@ fn measure(bin: &Path, pairs: u32, rounds: u32, threads: u32) -> Result<Vec<Row>
             ns_per_pair: Spread::of(times.clone()),
         }
     };
-    Ok(Way::ALL.into_iter().zip(measured).map(row).collect())
+    Ok(ways.iter().zip(measured).map(row).collect())
 }
 
 /// Nanoseconds a pair.
 fn once(bin: &Path, way: Way, threads: u32, pairs: u32) -> Result<f64> {
     let arguments = [threads.to_string(), pairs.to_string()];
-    let mut program = Program::start(PROGRAM, Compiler::Gcc, &arguments.each_ref().map(String::as_str))?;
-    let agent = way.flags().map(|flags| Agent::attach_with(bin, &[program.pid()], flags)).transpose()?;
-    program.work()?;
-    if let Some(agent) = agent {
-        let seen = agent.stop()?.totals.allocs;
-        let expected = u64::from(threads) * u64::from(pairs);
-        // A fast way that misses events is not fast.
-        if seen < expected {
-            bail!("only {seen} of {expected} allocations were recorded: the time says nothing");
+    let arguments = arguments.each_ref().map(String::as_str);
+    let mut program = match way {
+        Way::Peer(peer) => peer.start(PROGRAM, &arguments)?,
+        _ => Program::start(PROGRAM, Compiler::Gcc, &arguments)?,
+    };
+    match way {
+        Way::Bare => program.work()?,
+        Way::Peer(peer) => peer.around(&mut program)?,
+        Way::Leaktrace { flags, .. } => {
+            let agent = Agent::attach_with(bin, &[program.pid()], flags)?;
+            program.work()?;
+            let seen = agent.stop()?.totals.allocs;
+            let expected = u64::from(threads) * u64::from(pairs);
+            // A fast way that misses events is not fast, unless it says that it watches part of the time.
+            if flags.contains(&"--exact") && seen < expected {
+                bail!("only {seen} of {expected} allocations were recorded: the time says nothing");
+            }
         }
     }
     program.end()?;
@@ -129,7 +140,7 @@ fn once(bin: &Path, way: Way, threads: u32, pairs: u32) -> Result<f64> {
 
 impl Outcome {
     pub(super) fn markdown(&self) -> String {
-        let Self { rounds, pairs, machine, rows } = self;
+        let Self { rounds, pairs, left_out, machine, rows } = self;
         let mut text =
             String::from("| threads | way | ns per pair | times bare | added ns |\n|---|---|---|---|---|\n");
         for row in rows {
@@ -149,6 +160,9 @@ impl Outcome {
              thread CPU time; {}.",
             machine.text()
         );
+        for tool in left_out {
+            let _ = writeln!(text, "Not measured: {tool}.");
+        }
         text
     }
 }
