@@ -19,6 +19,12 @@ pub(super) fn count(count: u64) -> String {
     grouped
 }
 
+/// A change: `+1.0 KiB`, `-3 B`
+pub(super) fn signed(change: i64) -> String {
+    let sign = if change < 0 { "-" } else { "+" };
+    format!("{sign}{}", bytes(change.unsigned_abs()))
+}
+
 /// `1 block`, `2 blocks`
 pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
@@ -30,7 +36,8 @@ pub(super) fn pause(ns: u64) -> String {
 }
 
 /// The two largest units at most.
-pub(super) fn duration(ns: u64) -> String {
+#[must_use]
+pub fn duration(ns: u64) -> String {
     let (ms, s) = (ns / 1_000_000, ns / 1_000_000_000);
     let two = |large: u64, unit: &str, small: u64, below: &str| match small {
         0 => format!("{large} {unit}"),

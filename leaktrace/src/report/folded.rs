@@ -36,7 +36,7 @@ fn line(report: &Report, process: Option<&Process>, stack: &Stack) -> String {
         parts.push(format!("[stack ends early: {}]", stack.stopped));
     }
     parts.extend(report.frames_of(stack).rev().map(|frame| clean(&label(frame))));
-    parts.push(clean(stack.function.as_deref().unwrap_or(stack.kind)));
+    parts.push(clean(stack.function.as_deref().unwrap_or(&stack.kind)));
     parts.join(";")
 }
 

@@ -1,6 +1,6 @@
 //! One small world, rendered in every way.
 
-mod judged;
+pub(crate) mod judged;
 
 use leaktrace_common::{
     counter::Counter,
@@ -140,7 +140,7 @@ fn names() -> Names {
     names
 }
 
-fn report(options: Options, lost: u64) -> Report {
+pub(crate) fn report(options: Options, lost: u64) -> Report {
     let mut ledger = Ledger::new(4096);
     events().iter().for_each(|event| ledger.apply(event));
     ledger.snapshot(snapshot(lost));

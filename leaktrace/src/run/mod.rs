@@ -209,7 +209,7 @@ fn finish(
     let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
     let written = outputs.write(&report);
     notice::at_end(&session, plan);
-    traced.and(read).and(printed).and(written).and_then(|()| judging.verdict(plan.fail_on))
+    traced.and(read).and(printed).and(written).and_then(|()| judging::verdict(&report, plan.fail_on))
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {
