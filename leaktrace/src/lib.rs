@@ -23,6 +23,7 @@ pub mod probe_site;
 pub mod process;
 pub mod reach;
 pub mod record;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod runtime;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
-/// Modules that turn events into a report: no kernel, no runtime, no files, no clock (time arrives in events).
-const PURE: [&str; 6] = ["event", "attribute", "ledger", "verdict", "judge", "report"];
+/// Modules that turn events into a report, and that into a recording and back: no kernel, no runtime, no files, no clock (time arrives in events).
+const PURE: [&str; 7] = ["event", "attribute", "ledger", "verdict", "judge", "report", "recording"];
 const NOT_PURE: [&[&str]; 5] =
     [&["aya"], &["tokio"], &["std", "fs"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
 
