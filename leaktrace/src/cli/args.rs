@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use super::census::CensusArgs;
+use super::{
+    census::CensusArgs,
+    recorded::{DiffArgs, ReportArgs},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +35,10 @@ Examples:
       sudo leaktrace --watch --pid 1234 --duration 10m
   Which blocks can nobody free any more? Proof instead of growth:
       sudo leaktrace --pid 1234 --prove --duration 2m
+  Record an hour, and look at it elsewhere; then say what another version of the program does differently:
+      sudo leaktrace record --pid 1234 --duration 1h -o before.ltrace
+      leaktrace report before.ltrace --top 20
+      leaktrace diff before.ltrace after.ltrace
   Big blocks and mappings only, to touch a busy process less:
       sudo leaktrace --pid 1234 --min-size 64KiB --mmap
 
@@ -41,8 +48,8 @@ Marks:
 
 Exit codes:
   0  traced and reported; --watch: or nothing grew until Ctrl-C or the process's end
-  1  something failed while tracing; what was gathered is printed
-  2  wrong usage
+  1  something failed while tracing; what was gathered is printed. Or a recording is damaged: what is whole is printed
+  2  wrong usage, or a file that cannot be read or written
   3  no such process, or it ended before it was traced
   4  no permission: a capability is missing
   5  nothing to trace: no allocator found in the process; --watch: or a heap that cannot be read from outside
@@ -57,6 +64,13 @@ pub struct Args {
     #[command(subcommand)]
     pub(super) subcommand: Option<Sub>,
 
+    #[command(flatten)]
+    pub(super) trace: Trace,
+}
+
+/// What is traced, how, and what is made of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Trace {
     /// Process to trace; may be given several times
     #[arg(short, long = "pid", value_name = "PID")]
     pub(super) pids: Vec<u32>,
@@ -166,6 +180,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
 
+    /// Record everything that reports tell, at each epoch and interval and at the end: leaktrace report FILE prints it
+    /// again, anywhere and without root, also if leaktrace was ended by force
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+
     /// Room for this many live blocks at once
     #[arg(long, value_name = "N", default_value_t = 1 << 21)]
     pub(super) max_live: u32,
@@ -178,7 +197,7 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
 
-    /// Print no report (with --json or --folded)
+    /// Print no report (with --json, --folded or --record)
     #[arg(short, long)]
     pub(super) quiet: bool,
 
@@ -219,6 +238,15 @@ pub(super) enum Sub {
         #[arg(long, value_enum, default_value_t = DemoProgram::Auto)]
         program: DemoProgram,
     },
+    /// Trace and record: as leaktrace itself with all its options, and a file to record to
+    Record {
+        #[command(flatten)]
+        trace: Box<Trace>,
+    },
+    /// Report what was recorded, as it was reported then; needs neither root nor the process
+    Report(ReportArgs),
+    /// Say what changed from one recording to another, by stack, and which verdicts came and went
+    Diff(DiffArgs),
     /// Say what a process's heap holds by size, and what grows: nothing is attached, glibc's malloc only
     Census(CensusArgs),
     /// The demo's native program itself: leaks until it is stopped

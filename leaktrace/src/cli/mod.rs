@@ -4,7 +4,9 @@ mod args;
 mod census;
 pub mod exit;
 mod plan;
+mod recorded;
 
 pub use args::Args;
 pub use census::CensusPlan;
-pub use plan::{Colour, FailOn, Output, Plan, Targets, UsageError};
+pub use plan::{Colour, FailOn, Output, Plan, Targets, Task, UsageError};
+pub use recorded::{DiffPlan, ReportPlan, Shown};

@@ -5,7 +5,11 @@ use std::{ffi::OsString, io::IsTerminal as _, num::NonZeroU32, path::PathBuf, ti
 use thiserror::Error;
 
 pub use super::args::FailOn;
-use super::args::{Args, DemoProgram, Heap, Sub, When};
+use super::{
+    args::{Args, DemoProgram, Heap, Sub, Trace, When},
+    census::CensusPlan,
+    recorded::{DiffPlan, ReportPlan},
+};
 
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub enum UsageError {
     ZeroTime(&'static str),
     #[error("--{0} must be at least 1")]
     ZeroRoom(&'static str),
-    #[error("--quiet without --json or --folded leaves nothing to show")]
+    #[error("--quiet without --json, --folded or --record leaves nothing to show")]
     QuietForNothing,
     #[error("--gc-tolerance is a part of the heap, from 0 to below 1")]
     Tolerance,
@@ -32,8 +36,19 @@ pub enum UsageError {
     WatchOne,
     #[error("--watch looks at native memory, which --only javascript leaves out")]
     NothingToWatch,
+    #[error("where shall it be recorded? Give -o FILE, e.g. -o out.ltrace")]
+    NoRecording,
     #[error("--js-interval must be from 1KiB to 1TiB")]
     JsInterval,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    Trace(Box<Plan>),
+    Census(CensusPlan),
+    Report(ReportPlan),
+    Diff(DiffPlan),
 }
 
 /// What to trace.
@@ -56,6 +71,7 @@ pub struct Output {
     pub colour: Colour,
     pub folded: Option<PathBuf>,
     pub json: Option<PathBuf>,
+    pub record: Option<PathBuf>,
     pub stream: Option<PathBuf>,
 }
 
@@ -125,19 +141,40 @@ impl Args {
         matches!(self.subcommand, Some(Sub::DemoProgram))
     }
 
-    /// Checks what clap cannot.
-    pub fn plan(self) -> Result<Plan, UsageError> {
-        let (targets, duration) = match self.subcommand {
+    /// What it is to do. Checks what clap cannot.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn task(self) -> Result<Task, UsageError> {
+        let Self { subcommand, trace } = self;
+        match subcommand {
+            None | Some(Sub::DemoProgram) => trace.plan(),
             Some(Sub::Demo { duration, program }) => {
                 let node = match program {
                     DemoProgram::Auto => None,
                     DemoProgram::Node => Some(true),
                     DemoProgram::Native => Some(false),
                 };
-                (Targets::Demo { node }, Some(duration))
+                trace.plan_for(Targets::Demo { node }, Some(duration))
             }
-            _ => (targets(self.pids, self.command)?, self.duration),
-        };
+            Some(Sub::Record { trace }) if trace.record.is_none() => Err(UsageError::NoRecording),
+            Some(Sub::Record { trace }) => trace.plan(),
+            Some(Sub::Census(census)) => return census.plan().map(Task::Census),
+            Some(Sub::Report(report)) => return report.plan().map(Task::Report),
+            Some(Sub::Diff(diff)) => return diff.plan().map(Task::Diff),
+        }
+        .map(|plan| Task::Trace(Box::new(plan)))
+    }
+}
+
+impl Trace {
+    fn plan(mut self) -> Result<Plan, UsageError> {
+        let targets = targets(std::mem::take(&mut self.pids), std::mem::take(&mut self.command))?;
+        let duration = self.duration;
+        self.plan_for(targets, duration)
+    }
+
+    fn plan_for(self, targets: Targets, duration: Option<Duration>) -> Result<Plan, UsageError> {
         // The demo is judged within its few seconds, and the verdict says how little that is.
         let epoch = match (&targets, duration) {
             (Targets::Demo { .. }, Some(duration)) => duration / DEMO_EPOCHS,
@@ -187,7 +224,7 @@ impl Args {
         if self.prove && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToProve);
         }
-        if self.quiet && self.json.is_none() && self.folded.is_none() {
+        if self.quiet && self.json.is_none() && self.folded.is_none() && self.record.is_none() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(Plan {
@@ -223,6 +260,7 @@ impl Args {
                 colour: colour(self.color),
                 folded: self.folded,
                 json: self.json,
+                record: self.record,
                 stream: self.record_stream,
             },
         })
@@ -247,7 +285,7 @@ fn targets(pids: Vec<u32>, command: Vec<OsString>) -> Result<Targets, UsageError
 }
 
 /// <https://no-color.org>: the variable wins over the terminal, the flag over both.
-fn colour(when: When) -> Colour {
+pub(super) fn colour(when: When) -> Colour {
     let ansi = match when {
         When::Always => true,
         When::Never => false,
@@ -265,7 +303,10 @@ mod tests {
     use super::*;
 
     fn plan(line: &str) -> Result<Plan, UsageError> {
-        Args::try_parse_from(line.split(' ')).expect("clap accepts the line").plan()
+        match Args::try_parse_from(line.split(' ')).expect("clap accepts the line").task()? {
+            Task::Trace(plan) => Ok(*plan),
+            other => panic!("not a trace: {other:?}"),
+        }
     }
 
     #[test]
@@ -304,6 +345,17 @@ mod tests {
             plan("leaktrace --pid 1 --min-size 2KiB --max-size 1KiB"),
             Err(UsageError::EmptySizeRange { min: 2048, max: 1024 })
         );
+    }
+
+    #[test]
+    fn to_record_is_to_trace_with_a_file_to_record_to() {
+        let recorded = plan("leaktrace record --pid 7 --duration 1m -o out.ltrace").unwrap();
+        assert_eq!(recorded.output.record, Some(PathBuf::from("out.ltrace")));
+        assert_eq!(plan("leaktrace --pid 7 --duration 1m --record out.ltrace").unwrap(), recorded);
+        let started = plan("leaktrace record -o out.ltrace --follow -- ls -o").unwrap();
+        assert_eq!(started.targets, Targets::Command(["ls", "-o"].map(OsString::from).to_vec()));
+        assert_eq!(plan("leaktrace record --pid 7"), Err(UsageError::NoRecording));
+        assert!(plan("leaktrace --quiet --pid 7 -o out.ltrace").is_ok());
     }
 
     #[test]

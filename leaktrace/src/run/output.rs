@@ -16,6 +16,12 @@ pub struct OutputError {
     source: io::Error,
 }
 
+impl OutputError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
 /// An open output.
 #[derive(Debug)]
 pub(super) struct Output {
