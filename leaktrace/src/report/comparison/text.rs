@@ -83,6 +83,9 @@ fn listed<'a>(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (all, mut rest) = (stacks.len(), 0);
+    if all > 0 {
+        writeln!(out, "\n{what}:")?;
+    }
     for (at, one) in stacks.enumerate() {
         if at < style.top { stack(at + 1, one, style, styles, out)? } else { rest += one.change.bytes }
     }
