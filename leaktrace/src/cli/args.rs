@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use super::census::CensusArgs;
+use super::{census::CensusArgs, outputs::Outputs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,8 +14,9 @@ Examples:
   Who holds the memory of a running process? Stop with Ctrl-C:
       sudo leaktrace --pid 1234
   One minute, a report every ten seconds, and a flame graph of what is live:
-      sudo leaktrace --pid 1234 --duration 1m --interval 10s --folded live.folded
-      flamegraph.pl --colors mem --countname bytes live.folded > live.svg
+      sudo leaktrace --pid 1234 --duration 1m --interval 10s --flamegraph live.svg
+  One page to pass on, and a profile of what is called a leak for go tool pprof:
+      sudo leaktrace --pid 1234 --html report.html --pprof leaks.pb.gz --metric leaked-bytes
   Only what is older than a minute, the rest is in use:
       sudo leaktrace --pid 1234 --duration 5m --older-than 1m
   From the first instruction of a program, its children too:
@@ -158,13 +159,8 @@ pub struct Args {
     #[arg(long)]
     pub(super) follow: bool,
 
-    /// Write live bytes per stack in flamegraph.pl's folded format
-    #[arg(long, value_name = "FILE")]
-    pub(super) folded: Option<PathBuf>,
-
-    /// Write the whole report as JSON (schema leaktrace-report, version 1)
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) outputs: Outputs,
 
     /// Room for this many live blocks at once
     #[arg(long, value_name = "N", default_value_t = 1 << 21)]
@@ -178,7 +174,7 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
 
-    /// Print no report (with --json or --folded)
+    /// Print no report (with --json or another file)
     #[arg(short, long)]
     pub(super) quiet: bool,
 

@@ -3,8 +3,10 @@
 mod args;
 mod census;
 pub mod exit;
+mod outputs;
 mod plan;
 
 pub use args::Args;
 pub use census::CensusPlan;
+pub use outputs::{Exports, Format};
 pub use plan::{Colour, FailOn, Output, Plan, Targets, UsageError};

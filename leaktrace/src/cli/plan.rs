@@ -5,7 +5,10 @@ use std::{ffi::OsString, io::IsTerminal as _, num::NonZeroU32, path::PathBuf, ti
 use thiserror::Error;
 
 pub use super::args::FailOn;
-use super::args::{Args, DemoProgram, Heap, Sub, When};
+use super::{
+    args::{Args, DemoProgram, Heap, Sub, When},
+    outputs::Exports,
+};
 
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub enum UsageError {
     ZeroTime(&'static str),
     #[error("--{0} must be at least 1")]
     ZeroRoom(&'static str),
-    #[error("--quiet without --json or --folded leaves nothing to show")]
+    #[error("--quiet leaves nothing to show; give a file, such as --json FILE or --html FILE")]
     QuietForNothing,
     #[error("--gc-tolerance is a part of the heap, from 0 to below 1")]
     Tolerance,
@@ -54,8 +57,7 @@ pub struct Output {
     pub verbose: bool,
     pub top: usize,
     pub colour: Colour,
-    pub folded: Option<PathBuf>,
-    pub json: Option<PathBuf>,
+    pub exports: Exports,
     pub stream: Option<PathBuf>,
 }
 
@@ -187,7 +189,8 @@ impl Args {
         if self.prove && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToProve);
         }
-        if self.quiet && self.json.is_none() && self.folded.is_none() {
+        let exports = self.outputs.plan();
+        if self.quiet && exports.files.is_empty() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(Plan {
@@ -221,8 +224,7 @@ impl Args {
                 verbose: self.verbose > 0,
                 top: self.top,
                 colour: colour(self.color),
-                folded: self.folded,
-                json: self.json,
+                exports,
                 stream: self.record_stream,
             },
         })

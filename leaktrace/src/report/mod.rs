@@ -3,11 +3,10 @@
 //! The fields are those of the JSON file, whose schema is `schema/report-v2.json`; a change of their meaning or a
 //! field that goes raises [`VERSION`]. All renderers read this one structure, so their sums agree.
 
-mod amount;
+pub(crate) mod amount;
 mod build;
 pub mod census;
 mod cost;
-mod folded;
 mod frames;
 mod group;
 mod javascript;
@@ -32,7 +31,6 @@ use crate::verdict::HeapDiff;
 
 pub use build::Options;
 pub use cost::Cost;
-pub use folded::Folded;
 pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};
 pub use json::Json;
 pub use owner::owner;
@@ -221,4 +219,4 @@ impl Serialize for Counters {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,7 +32,7 @@ use demo::Demo;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
-use output::{Output, to_stdout};
+use output::{Exports, Output, to_stdout};
 use probes::{Attached, Heaps, Probes};
 use session::Session;
 use watching::{Watched, until_it_grows};
@@ -44,20 +44,13 @@ use crate::{
     kernel::{self, Kernel, Registers},
     process::OpenBinary,
     record::Recorder,
-    report::{self, Exporter as _, Folded, Json, Report, Text},
+    report::{self, Exporter as _, Report, Text},
     symbolize::{Names, Symbolizer as _},
     target::Wanted,
 };
 
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-/// Where the report goes, opened.
-struct Outputs {
-    json: Option<Output>,
-    folded: Option<Output>,
-    stream: Option<Output>,
-}
 
 /// A program started by leaktrace.
 enum Started {
@@ -78,7 +71,8 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
-    let mut outputs = Outputs::open(&plan.output)?;
+    let mut exports = Exports::open(&plan.output.exports)?;
+    let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
     let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
     let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
@@ -106,7 +100,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         ),
         _ => None,
     };
-    let (mut session, registers) = prepare(plan, outputs.stream.take())?;
+    let (mut session, registers) = prepare(plan, stream)?;
     session.watch = watch;
     if let Some(registers) = registers {
         judging.prove_by(registers)?;
@@ -174,7 +168,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         failed => failed,
     };
     let traced = traced.and(windows.end(&mut session));
-    let finished = finish(plan, session, names, (judging, windows), &mut outputs, traced);
+    let finished = finish(plan, session, names, (judging, windows), &mut exports, traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -197,7 +191,7 @@ fn finish(
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    outputs: &mut Outputs,
+    exports: &mut Exports,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
@@ -207,7 +201,7 @@ fn finish(
     let report = report(plan, &mut session, &mut names, &judging, &windows);
     // Each is tried, whatever becomes of the others.
     let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
-    let written = outputs.write(&report);
+    let written = exports.write(&report).map_err(Failure::from);
     notice::at_end(&session, plan);
     traced.and(read).and(printed).and(written).and_then(|()| judging.verdict(plan.fail_on))
 }
@@ -330,20 +324,6 @@ fn print(plan: &Plan, report: &Report) -> Result<(), Failure> {
     let text = Text { top: plan.output.top, verbose: plan.output.verbose, colour, width };
     to_stdout(|out| text.write(report, out))
         .map_err(|source| Failure::Io { doing: "printing the report", source })
-}
-
-impl Outputs {
-    fn open(output: &cli::Output) -> Result<Self, Failure> {
-        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Output::open).transpose();
-        Ok(Self { json: open(&output.json)?, folded: open(&output.folded)?, stream: open(&output.stream)? })
-    }
-
-    fn write(&mut self, report: &Report) -> Result<(), Failure> {
-        let json = self.json.as_mut().map_or(Ok(()), |json| json.write(|out| Json.write(report, out)));
-        let folded =
-            self.folded.as_mut().map_or(Ok(()), |folded| folded.write(|out| Folded.write(report, out)));
-        Ok(json.and(folded)?)
-    }
 }
 
 async fn until(end: Option<Instant>) {

@@ -1,0 +1,16 @@
+//! Reports in the forms that other programs open: what each holds is told in `docs/exports.md`.
+//!
+//! Each exporter draws on the same stacks ([`paths`]), the same names ([`frames`]) and the same number a stack
+//! ([`Metric`]), so that their sums are equal to the byte. All are pure: a report goes in, bytes come out.
+
+mod folded;
+mod frames;
+mod marks;
+mod metric;
+mod paths;
+
+pub use folded::Folded;
+pub use metric::Metric;
+
+#[cfg(test)]
+mod tests;
