@@ -15,6 +15,10 @@ pub(super) struct Outputs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Write a flame graph, SVG: a browser opens it
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+
     /// What these files count of each stack (--json has all; --pprof too, and shows this first)
     #[arg(long, value_enum, value_name = "METRIC", default_value_t)]
     metric: Metric,
@@ -25,6 +29,7 @@ pub(super) struct Outputs {
 pub enum Format {
     Json,
     Folded,
+    Flamegraph,
 }
 
 /// Which files a report is written to.
@@ -36,8 +41,8 @@ pub struct Exports {
 
 impl Outputs {
     pub(super) fn plan(self) -> Exports {
-        let Self { folded, json, metric } = self;
-        let given = [(Format::Json, json), (Format::Folded, folded)];
+        let Self { folded, json, flamegraph, metric } = self;
+        let given = [(Format::Json, json), (Format::Folded, folded), (Format::Flamegraph, flamegraph)];
         let files = given.into_iter().filter_map(|(format, path)| Some((format, path?)));
         Exports { files: files.collect(), metric }
     }

@@ -3,12 +3,14 @@
 //! Each exporter draws on the same stacks ([`paths`]), the same names ([`frames`]) and the same number a stack
 //! ([`Metric`]), so that their sums are equal to the byte. All are pure: a report goes in, bytes come out.
 
+pub mod flamegraph;
 mod folded;
 mod frames;
 mod marks;
 mod metric;
 mod paths;
 
+pub use flamegraph::Flamegraph;
 pub use folded::Folded;
 pub use metric::Metric;
 

@@ -55,6 +55,9 @@ fn a_name_is_neither_a_comment_nor_a_number_nor_two_frames() {
     report.frames[inner].function = Some("a;b\nc 12".to_owned());
     let folded = folded(Metric::LiveBytes, &report);
     assert!(folded.contains("_ x-1234;") && folded.contains(";a:b c 12_[i];"), "{folded}");
+    let svg = written(&Flamegraph::default(), &report);
+    let sum: u64 = Metric::LiveBytes.of(&report).iter().sum();
+    assert!(svg.contains(&format!("total_samples=\"{sum}\"")), "nothing is passed over as a comment");
 }
 
 #[test]
@@ -93,4 +96,44 @@ fn what_blocks_without_a_stack_grew_by_is_given_out_once() {
     let twin = report.stacks[0].clone();
     report.stacks.push(twin);
     assert_eq!(Metric::Growth.of(&report).iter().sum::<u64>(), 250 * 48);
+}
+
+#[test]
+fn a_flame_graph_marks_what_a_verdict_names_and_colours_it() {
+    let svg = written(&Flamegraph::default(), &world());
+    let leak = svg.split("<title>").find(|part| part.starts_with("[LEAK] (")).unwrap();
+    assert!(leak.starts_with("[LEAK] (24,000 bytes"), "{leak}");
+    assert!(leak.contains("rgb(225,30,30)"), "{leak}");
+    assert!(!svg.contains("[SUSPECT]"));
+    let suspected = written(&Flamegraph::default(), &judged(20, false, 0));
+    assert!(suspected.contains("<title>[SUSPECT] ("), "{suspected}");
+    // The same report, the same picture.
+    assert_eq!(svg, written(&Flamegraph::default(), &world()));
+    // What flamegraph.pl reads from the end of a name is not shown.
+    assert!(svg.contains("<title>onRequest /app/server.js:12:7 ("), "{svg}");
+}
+
+#[test]
+fn what_changed_between_two_runs_is_told_whatever_their_pids() {
+    let (before, mut after) = (judged(20, false, 0), judged(100, false, 0));
+    for stack in &mut after.stacks {
+        stack.pid = 99;
+    }
+    let drawn = |before, after| {
+        let mut out = Vec::new();
+        flamegraph::differential(before, after, Metric::LiveBytes, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let grown = drawn(&before, &after);
+    let frame = grown
+        .split("<title>")
+        .find(|part| part.starts_with("copy<a:b> (") || part.starts_with("copy&lt;a:b&gt; ("))
+        .unwrap();
+    // 24,000 of 32,192 bytes, before 4,800.
+    assert!(frame.contains("(24,000 bytes, 74.55%; +59.64%)"), "{frame}");
+    let shrunk = drawn(&after, &before);
+    assert!(shrunk.contains(" (4,800 bytes, 36.95%; -147.78%)"), "{shrunk}");
+    let mut empty = after.clone();
+    empty.stacks.clear();
+    assert!(drawn(&after, &empty).contains("change of live bytes: nothing"));
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     cli::{self, Format},
-    export::{Folded, Metric},
+    export::{Flamegraph, Folded, Metric},
     report::{Exporter, Json, Report},
 };
 
@@ -77,6 +77,7 @@ impl Exports {
             let exporter: &dyn Exporter = match format {
                 Format::Json => &Json,
                 Format::Folded => &Folded { metric },
+                Format::Flamegraph => &Flamegraph { metric },
             };
             written = written.and(output.write(|out| exporter.write(report, out)));
         }
