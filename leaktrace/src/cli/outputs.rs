@@ -19,6 +19,18 @@ pub(super) struct Outputs {
     #[arg(long, value_name = "FILE")]
     flamegraph: Option<PathBuf>,
 
+    /// Write a heap profile: `go tool pprof` and Pyroscope read it
+    #[arg(long, value_name = "FILE")]
+    pprof: Option<PathBuf>,
+
+    /// Write a profile for https://www.speedscope.app
+    #[arg(long, value_name = "FILE")]
+    speedscope: Option<PathBuf>,
+
+    /// Write a profile that Chrome's DevTools open (Memory, Load); name it *.heapprofile
+    #[arg(long, value_name = "FILE")]
+    heapprofile: Option<PathBuf>,
+
     /// What these files count of each stack (--json has all; --pprof too, and shows this first)
     #[arg(long, value_enum, value_name = "METRIC", default_value_t)]
     metric: Metric,
@@ -30,6 +42,9 @@ pub enum Format {
     Json,
     Folded,
     Flamegraph,
+    Pprof,
+    Speedscope,
+    HeapProfile,
 }
 
 /// Which files a report is written to.
@@ -41,8 +56,15 @@ pub struct Exports {
 
 impl Outputs {
     pub(super) fn plan(self) -> Exports {
-        let Self { folded, json, flamegraph, metric } = self;
-        let given = [(Format::Json, json), (Format::Folded, folded), (Format::Flamegraph, flamegraph)];
+        let Self { folded, json, flamegraph, pprof, speedscope, heapprofile, metric } = self;
+        let given = [
+            (Format::Json, json),
+            (Format::Folded, folded),
+            (Format::Flamegraph, flamegraph),
+            (Format::Pprof, pprof),
+            (Format::Speedscope, speedscope),
+            (Format::HeapProfile, heapprofile),
+        ];
         let files = given.into_iter().filter_map(|(format, path)| Some((format, path?)));
         Exports { files: files.collect(), metric }
     }

@@ -6,13 +6,19 @@
 pub mod flamegraph;
 mod folded;
 mod frames;
+mod heapprofile;
 mod marks;
 mod metric;
 mod paths;
+mod pprof;
+mod speedscope;
 
 pub use flamegraph::Flamegraph;
 pub use folded::Folded;
+pub use heapprofile::HeapProfile;
 pub use metric::Metric;
+pub use pprof::Pprof;
+pub use speedscope::Speedscope;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! One report in every form: what each holds, and that their sums are those of the report.
 
+mod profiles;
+mod sums;
 mod world;
 
 use world::world;
@@ -136,4 +138,24 @@ fn what_changed_between_two_runs_is_told_whatever_their_pids() {
     let mut empty = after.clone();
     empty.stacks.clear();
     assert!(drawn(&after, &empty).contains("change of live bytes: nothing"));
+}
+
+#[test]
+fn an_empty_report_can_be_written_in_every_form() {
+    let mut empty = world();
+    (empty.stacks, empty.frames, empty.verdicts, empty.processes) = Default::default();
+    for metric in <Metric as clap::ValueEnum>::value_variants() {
+        assert_eq!(folded(*metric, &empty), "");
+        assert!(written(&Flamegraph { metric: *metric }, &empty).contains(": nothing</text>"));
+        for exporter in all(*metric) {
+            let mut out = Vec::new();
+            exporter.write(&empty, &mut out).unwrap();
+            assert!(!out.is_empty());
+        }
+    }
+}
+
+/// All that are profiles or pages.
+fn all(metric: Metric) -> [Box<dyn crate::report::Exporter>; 3] {
+    [Box::new(Pprof { metric }), Box::new(Speedscope { metric }), Box::new(HeapProfile { metric })]
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     cli::{self, Format},
-    export::{Flamegraph, Folded, Metric},
+    export::{Flamegraph, Folded, HeapProfile, Metric, Pprof, Speedscope},
     report::{Exporter, Json, Report},
 };
 
@@ -78,6 +78,9 @@ impl Exports {
                 Format::Json => &Json,
                 Format::Folded => &Folded { metric },
                 Format::Flamegraph => &Flamegraph { metric },
+                Format::Pprof => &Pprof { metric },
+                Format::Speedscope => &Speedscope { metric },
+                Format::HeapProfile => &HeapProfile { metric },
             };
             written = written.and(output.write(|out| exporter.write(report, out)));
         }
