@@ -31,6 +31,10 @@ pub(super) struct Outputs {
     #[arg(long, value_name = "FILE")]
     heapprofile: Option<PathBuf>,
 
+    /// Write a page with verdicts, flame graph and stacks, which needs no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
     /// What these files count of each stack (--json has all; --pprof too, and shows this first)
     #[arg(long, value_enum, value_name = "METRIC", default_value_t)]
     metric: Metric,
@@ -45,6 +49,7 @@ pub enum Format {
     Pprof,
     Speedscope,
     HeapProfile,
+    Html,
 }
 
 /// Which files a report is written to.
@@ -56,7 +61,7 @@ pub struct Exports {
 
 impl Outputs {
     pub(super) fn plan(self) -> Exports {
-        let Self { folded, json, flamegraph, pprof, speedscope, heapprofile, metric } = self;
+        let Self { folded, json, flamegraph, pprof, speedscope, heapprofile, html, metric } = self;
         let given = [
             (Format::Json, json),
             (Format::Folded, folded),
@@ -64,6 +69,7 @@ impl Outputs {
             (Format::Pprof, pprof),
             (Format::Speedscope, speedscope),
             (Format::HeapProfile, heapprofile),
+            (Format::Html, html),
         ];
         let files = given.into_iter().filter_map(|(format, path)| Some((format, path?)));
         Exports { files: files.collect(), metric }

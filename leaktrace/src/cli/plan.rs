@@ -265,6 +265,7 @@ mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
+    use crate::{cli::Format, export::Metric};
 
     fn plan(line: &str) -> Result<Plan, UsageError> {
         Args::try_parse_from(line.split(' ')).expect("clap accepts the line").plan()
@@ -319,6 +320,16 @@ mod tests {
         assert_eq!(watch("leaktrace --watch --every 0s --pid 1"), Err(UsageError::ZeroTime("every")));
         assert_eq!(watch("leaktrace --watch --pid 1 --only javascript"), Err(UsageError::NothingToWatch));
         assert!(Args::try_parse_from(["leaktrace", "--every", "1s", "--pid", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_file_of_each_kind_may_be_asked_for_and_what_it_counts() {
+        let given = "leaktrace --pid 1 -q --folded a --json b --flamegraph c --pprof d --speedscope e --heapprofile f";
+        let exports = plan(&format!("{given} --html g --metric leaked-bytes")).unwrap().output.exports;
+        assert_eq!((exports.files.len(), exports.metric), (7, Metric::LeakedBytes));
+        assert!(exports.files.contains(&(Format::Pprof, "d".into())));
+        assert_eq!(plan("leaktrace --pid 1").unwrap().output.exports, Exports::default());
+        assert!(Args::try_parse_from(["leaktrace", "--pid", "1", "--metric", "weight"]).is_err());
     }
 
     #[test]

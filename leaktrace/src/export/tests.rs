@@ -156,6 +156,11 @@ fn an_empty_report_can_be_written_in_every_form() {
 }
 
 /// All that are profiles or pages.
-fn all(metric: Metric) -> [Box<dyn crate::report::Exporter>; 3] {
-    [Box::new(Pprof { metric }), Box::new(Speedscope { metric }), Box::new(HeapProfile { metric })]
+fn all(metric: Metric) -> [Box<dyn crate::report::Exporter>; 4] {
+    [
+        Box::new(Pprof { metric }),
+        Box::new(Speedscope { metric }),
+        Box::new(HeapProfile { metric }),
+        Box::new(Html { metric }),
+    ]
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     cli::{self, Format},
-    export::{Flamegraph, Folded, HeapProfile, Metric, Pprof, Speedscope},
+    export::{Flamegraph, Folded, HeapProfile, Html, Metric, Pprof, Speedscope},
     report::{Exporter, Json, Report},
 };
 
@@ -81,6 +81,7 @@ impl Exports {
                 Format::Pprof => &Pprof { metric },
                 Format::Speedscope => &Speedscope { metric },
                 Format::HeapProfile => &HeapProfile { metric },
+                Format::Html => &Html { metric },
             };
             written = written.and(output.write(|out| exporter.write(report, out)));
         }

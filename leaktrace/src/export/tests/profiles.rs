@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        HeapProfile, Metric, Speedscope,
+        HeapProfile, Html, Metric, Speedscope,
         pprof::messages::{Location, Mapping, Profile, Sample},
     },
     sums::profile,
-    world::world,
+    world::{empty, world},
 };
 use crate::report::tests::written;
 
@@ -184,4 +184,20 @@ fn a_heapprofile_counts_lines_from_0_and_gives_bytes_to_the_caller_of_the_alloca
     let inner = &outer["children"][0];
     assert_eq!((&inner["callFrame"]["functionName"], &inner["selfSize"]), (&json!("keep"), &json!(3000)));
     assert!(json["samples"].as_array().unwrap().iter().any(|sample| sample["nodeId"] == inner["id"]));
+}
+
+#[test]
+fn a_page_has_no_markup_of_names_and_asks_for_nothing() {
+    let page = written(&Html::default(), &world());
+    assert!(!page.contains("alert(1)</script>"), "the command line is text");
+    assert!(page.contains("node &lt;/script&gt;&lt;script&gt;alert(1)"), "{page}");
+    assert!(page.contains("LEAK") && page.contains("class=\"verdict bad\""));
+    for part in ["id=\"growth\"", "id=\"flamegraph\"", "id=\"stacks\"", "copy&lt;a;b&gt;"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Links and sources to elsewhere; names of namespaces are none.
+    for loads in ["src=\"", "href=\"http", "@import", "url(h"] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+    assert!(written(&Html::default(), &empty()).contains("Too short a time to judge."));
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Flamegraph, Folded, HeapProfile, Metric, Pprof, Speedscope,
+        Flamegraph, Folded, HeapProfile, Html, Metric, Pprof, Speedscope,
         pprof::messages::{Profile, ValueType},
     },
     world::world,
@@ -19,12 +19,13 @@ use crate::report::{Exporter, Json, Report, tests::written};
 /// What a file says in all.
 type Sum = fn(Metric, &Report) -> u64;
 
-const FORMS: [(&str, Sum); 5] = [
+const FORMS: [(&str, Sum); 6] = [
     ("folded", folded),
     ("flamegraph", flamegraph),
     ("pprof", pprof),
     ("speedscope", speedscope),
     ("heapprofile", heapprofile),
+    ("html", html),
 ];
 
 #[test]
@@ -55,6 +56,17 @@ fn json_has_the_same_sums() {
     assert_eq!(sum("live_bytes"), of(Metric::LiveBytes));
     assert_eq!(sum("live_blocks"), of(Metric::LiveCount));
     assert_eq!(sum("alloc_bytes"), of(Metric::AllocatedBytes));
+}
+
+#[test]
+fn a_table_that_is_cut_still_sums_up() {
+    let mut report = world();
+    let last = report.stacks.last().unwrap().clone();
+    report.stacks.extend((0..1000).map(|_| last.clone()));
+    let page = written(&Html::default(), &report);
+    let left_out = report.stacks.len() - 500;
+    assert!(page.contains(&format!("<td>{left_out} more stacks</td>")), "{}", &page[page.len() - 1000..]);
+    assert_eq!(html(Metric::LiveBytes, &report), Metric::LiveBytes.of(&report).iter().sum::<u64>());
 }
 
 fn folded(metric: Metric, report: &Report) -> u64 {
@@ -107,4 +119,10 @@ fn heapprofile(metric: Metric, report: &Report) -> u64 {
         samples.iter().map(|sample| sample["size"].as_u64().unwrap()).sum::<u64>()
     );
     own(&json["head"])
+}
+
+fn html(metric: Metric, report: &Report) -> u64 {
+    let page = written(&Html { metric }, report);
+    let values = page.split("data-value=\"").skip(1);
+    values.map(|part| part.split('"').next().unwrap().parse::<u64>().unwrap()).sum()
 }
