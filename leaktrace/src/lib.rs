@@ -15,6 +15,7 @@ pub mod attribute;
 pub mod binary;
 pub mod cli;
 pub mod event;
+pub mod export;
 pub mod heap_reader;
 pub mod judge;
 pub mod kernel;

@@ -7,7 +7,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::{
     census::CensusArgs,
-    recorded::{DiffArgs, ReportArgs},
+    outputs::Outputs,
+    recorded::{DiffArgs, FlamegraphArgs, ReportArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -17,8 +18,9 @@ Examples:
   Who holds the memory of a running process? Stop with Ctrl-C:
       sudo leaktrace --pid 1234
   One minute, a report every ten seconds, and a flame graph of what is live:
-      sudo leaktrace --pid 1234 --duration 1m --interval 10s --folded live.folded
-      flamegraph.pl --colors mem --countname bytes live.folded > live.svg
+      sudo leaktrace --pid 1234 --duration 1m --interval 10s --flamegraph live.svg
+  One page to pass on, and a profile of what is called a leak for go tool pprof:
+      sudo leaktrace --pid 1234 --html report.html --pprof leaks.pb.gz --metric leaked-bytes
   Only what is older than a minute, the rest is in use:
       sudo leaktrace --pid 1234 --duration 5m --older-than 1m
   From the first instruction of a program, its children too:
@@ -172,13 +174,8 @@ pub(super) struct Trace {
     #[arg(long)]
     pub(super) follow: bool,
 
-    /// Write live bytes per stack in flamegraph.pl's folded format
-    #[arg(long, value_name = "FILE")]
-    pub(super) folded: Option<PathBuf>,
-
-    /// Write the whole report as JSON (schema leaktrace-report, version 1)
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) outputs: Outputs,
 
     /// Record everything that reports tell, at each epoch and interval and at the end: leaktrace report FILE prints it
     /// again, anywhere and without root, also if leaktrace was ended by force
@@ -197,7 +194,7 @@ pub(super) struct Trace {
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
 
-    /// Print no report (with --json, --folded or --record)
+    /// Print no report (with --record, --json or another file)
     #[arg(short, long)]
     pub(super) quiet: bool,
 
@@ -245,6 +242,8 @@ pub(super) enum Sub {
     },
     /// Report what was recorded, as it was reported then; needs neither root nor the process
     Report(ReportArgs),
+    /// Draw a recording as a flame graph, SVG
+    Flamegraph(FlamegraphArgs),
     /// Say what changed from one recording to another, by stack, and which verdicts came and went
     Diff(DiffArgs),
     /// Say what a process's heap holds by size, and what grows: nothing is attached, glibc's malloc only

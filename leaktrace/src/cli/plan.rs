@@ -8,6 +8,7 @@ pub use super::args::FailOn;
 use super::{
     args::{Args, DemoProgram, Heap, Sub, Trace, When},
     census::CensusPlan,
+    outputs::Exports,
     recorded::{DiffPlan, ReportPlan},
 };
 
@@ -26,7 +27,7 @@ pub enum UsageError {
     ZeroTime(&'static str),
     #[error("--{0} must be at least 1")]
     ZeroRoom(&'static str),
-    #[error("--quiet without --json, --folded or --record leaves nothing to show")]
+    #[error("--quiet leaves nothing to show; give a file, such as --json FILE, --html FILE or --record FILE")]
     QuietForNothing,
     #[error("--gc-tolerance is a part of the heap, from 0 to below 1")]
     Tolerance,
@@ -69,8 +70,7 @@ pub struct Output {
     pub verbose: bool,
     pub top: usize,
     pub colour: Colour,
-    pub folded: Option<PathBuf>,
-    pub json: Option<PathBuf>,
+    pub exports: Exports,
     pub record: Option<PathBuf>,
     pub stream: Option<PathBuf>,
 }
@@ -161,6 +161,7 @@ impl Args {
             Some(Sub::Record { trace }) => trace.plan(),
             Some(Sub::Census(census)) => return census.plan().map(Task::Census),
             Some(Sub::Report(report)) => return report.plan().map(Task::Report),
+            Some(Sub::Flamegraph(flamegraph)) => return Ok(Task::Report(flamegraph.plan())),
             Some(Sub::Diff(diff)) => return diff.plan().map(Task::Diff),
         }
         .map(|plan| Task::Trace(Box::new(plan)))
@@ -224,7 +225,8 @@ impl Trace {
         if self.prove && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToProve);
         }
-        if self.quiet && self.json.is_none() && self.folded.is_none() && self.record.is_none() {
+        let exports = self.outputs.plan();
+        if self.quiet && exports.files.is_empty() && self.record.is_none() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(Plan {
@@ -258,8 +260,7 @@ impl Trace {
                 verbose: self.verbose > 0,
                 top: self.top,
                 colour: colour(self.color),
-                folded: self.folded,
-                json: self.json,
+                exports,
                 record: self.record,
                 stream: self.record_stream,
             },
@@ -301,6 +302,7 @@ mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
+    use crate::{cli::Format, export::Metric};
 
     fn plan(line: &str) -> Result<Plan, UsageError> {
         match Args::try_parse_from(line.split(' ')).expect("clap accepts the line").task()? {
@@ -369,6 +371,16 @@ mod tests {
         assert_eq!(watch("leaktrace --watch --every 0s --pid 1"), Err(UsageError::ZeroTime("every")));
         assert_eq!(watch("leaktrace --watch --pid 1 --only javascript"), Err(UsageError::NothingToWatch));
         assert!(Args::try_parse_from(["leaktrace", "--every", "1s", "--pid", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_file_of_each_kind_may_be_asked_for_and_what_it_counts() {
+        let given = "leaktrace --pid 1 -q --folded a --json b --flamegraph c --pprof d --speedscope e --heapprofile f";
+        let exports = plan(&format!("{given} --html g --metric leaked-bytes")).unwrap().output.exports;
+        assert_eq!((exports.files.len(), exports.metric), (7, Metric::LeakedBytes));
+        assert!(exports.files.contains(&(Format::Pprof, "d".into())));
+        assert_eq!(plan("leaktrace --pid 1").unwrap().output.exports, Exports::default());
+        assert!(Args::try_parse_from(["leaktrace", "--pid", "1", "--metric", "weight"]).is_err());
     }
 
     #[test]

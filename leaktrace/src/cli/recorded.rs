@@ -4,8 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     args::{FailOn, When},
+    outputs::{Exports, Format, Outputs},
     plan::{Output, UsageError, colour},
 };
+use crate::export::Metric;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
@@ -18,20 +20,15 @@ pub(super) struct ReportArgs {
     at: Option<Duration>,
 
     /// List the moments that it holds, a line each: how memory grew
-    #[arg(long, conflicts_with_all = ["at", "json", "folded", "fail_on", "quiet"])]
+    #[arg(long, conflicts_with_all = ["at", "Outputs", "fail_on", "quiet"])]
     moments: bool,
 
     /// How many stacks are shown
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     top: usize,
 
-    /// Write live bytes per stack in flamegraph.pl's folded format
-    #[arg(long, value_name = "FILE")]
-    folded: Option<PathBuf>,
-
-    /// Write the whole report as JSON (schema leaktrace-report, version 2)
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// End with exit code 7 if this was found
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -41,7 +38,7 @@ pub(super) struct ReportArgs {
     #[arg(short, long)]
     verbose: bool,
 
-    /// Print no report (with --json or --folded)
+    /// Print no report (with --json or another file)
     #[arg(short, long)]
     quiet: bool,
 
@@ -68,9 +65,36 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Write a flame graph of AFTER, SVG: red where a function has more than in BEFORE, blue where it has less
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+
+    /// What the flame graph counts of each stack
+    #[arg(long, value_enum, value_name = "METRIC", default_value_t)]
+    metric: Metric,
+
     /// Colour what is printed
     #[arg(long, value_enum, default_value_t = When::Auto)]
     color: When,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FlamegraphArgs {
+    /// Recording to draw: FILE of --record
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Where to write it, SVG: a browser opens it
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// What was known then, so long after tracing began, e.g. 10m (default: at its end)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    at: Option<Duration>,
+
+    /// What it counts of each stack
+    #[arg(long, value_enum, value_name = "METRIC", default_value_t)]
+    metric: Metric,
 }
 
 /// Reports what was recorded.
@@ -97,12 +121,16 @@ pub enum Shown {
 pub struct DiffPlan {
     pub before: PathBuf,
     pub after: PathBuf,
+    pub json: Option<PathBuf>,
+    pub flamegraph: Option<PathBuf>,
+    pub metric: Metric,
     pub output: Output,
 }
 
 impl ReportArgs {
     pub(super) fn plan(self) -> Result<ReportPlan, UsageError> {
-        if self.quiet && self.json.is_none() && self.folded.is_none() {
+        let exports = self.outputs.plan();
+        if self.quiet && exports.files.is_empty() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(ReportPlan {
@@ -118,11 +146,23 @@ impl ReportArgs {
                 verbose: self.verbose,
                 top: self.top,
                 colour: colour(self.color),
-                folded: self.folded,
-                json: self.json,
+                exports,
                 ..Output::default()
             },
         })
+    }
+}
+
+impl FlamegraphArgs {
+    /// A report that is written as a flame graph, and nowhere else.
+    pub(super) fn plan(self) -> ReportPlan {
+        let exports = Exports { files: vec![(Format::Flamegraph, self.output)], metric: self.metric };
+        ReportPlan {
+            file: self.file,
+            shown: self.at.map_or(Shown::End, Shown::At),
+            fail_on: None,
+            output: Output { quiet: true, exports, ..Output::default() },
+        }
     }
 }
 
@@ -131,12 +171,10 @@ impl DiffArgs {
         Ok(DiffPlan {
             before: self.before,
             after: self.after,
-            output: Output {
-                top: self.top,
-                colour: colour(self.color),
-                json: self.json,
-                ..Output::default()
-            },
+            json: self.json,
+            flamegraph: self.flamegraph,
+            metric: self.metric,
+            output: Output { top: self.top, colour: colour(self.color), ..Output::default() },
         })
     }
 }
@@ -163,7 +201,17 @@ mod tests {
         assert_eq!(shown("leaktrace report a.ltrace --at 90s"), Ok(at));
         assert_eq!(shown("leaktrace report --moments a.ltrace"), Ok(Shown::Moments));
         assert!(Args::try_parse_from(["leaktrace", "report", "a", "--moments", "--at", "1s"]).is_err());
+        let of_which = ["leaktrace", "report", "a", "--moments", "--json", "b"];
+        assert!(Args::try_parse_from(of_which).is_err(), "a list of moments is no report");
         assert!(Args::try_parse_from(["leaktrace", "report"]).is_err(), "of which file?");
+    }
+
+    #[test]
+    fn a_flame_graph_is_a_report_in_one_file() {
+        let plan = report("leaktrace flamegraph a.ltrace -o a.svg --at 1m").unwrap();
+        assert_eq!(plan.output.exports.files, [(Format::Flamegraph, PathBuf::from("a.svg"))]);
+        assert_eq!((plan.output.quiet, plan.shown), (true, Shown::At(Duration::from_secs(60))));
+        assert!(Args::try_parse_from(["leaktrace", "flamegraph", "a.ltrace"]).is_err(), "to which file?");
     }
 
     #[test]

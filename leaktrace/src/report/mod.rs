@@ -3,12 +3,11 @@
 //! The fields are those of the JSON file, whose schema is `schema/report-v2.json`; a change of their meaning or a
 //! field that goes raises [`VERSION`]. All renderers read this one structure, so their sums agree.
 
-mod amount;
+pub(crate) mod amount;
 mod build;
 pub mod census;
 mod comparison;
 mod cost;
-mod folded;
 mod frames;
 mod group;
 mod javascript;
@@ -42,7 +41,6 @@ pub use amount::duration;
 pub use build::Options;
 pub use comparison::Comparison;
 pub use cost::Cost;
-pub use folded::Folded;
 pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};
 pub use json::Json;
 pub use moments::Moments;

@@ -109,7 +109,7 @@ impl Verdict {
     }
 
     /// Worth a paragraph: what is or was called something, not what is still looked at or found to be none.
-    pub(super) fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         let is_called = ["LEAK PROVEN", "LEAK", "SUSPECT", "TAKEN BACK"].contains(&self.verdict.as_ref());
         self.suppressed.is_none() && (is_called || self.since.is_some())
     }

@@ -34,7 +34,7 @@ use demo::Demo;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
-use output::{Output, to_stdout};
+use output::{Exports, Output, to_stdout};
 use probes::{Attached, Heaps, Probes};
 pub use recorded::{diff, report};
 use recording::Recording;
@@ -48,21 +48,13 @@ use crate::{
     kernel::{self, Kernel, Registers},
     process::OpenBinary,
     record::Recorder,
-    report::{self, Exporter as _, Folded, Json, Report, Text},
+    report::{self, Exporter as _, Report, Text},
     symbolize::{Names, Symbolizer as _},
     target::Wanted,
 };
 
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-/// Where the report goes, opened.
-struct Outputs {
-    json: Option<Output>,
-    folded: Option<Output>,
-    recording: Option<Recording>,
-    stream: Option<Output>,
-}
 
 /// A program started by leaktrace.
 enum Started {
@@ -83,7 +75,9 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
-    let mut outputs = Outputs::open(&plan.output)?;
+    let mut exports = Exports::open(&plan.output.exports)?;
+    let mut recording = plan.output.record.as_deref().map(Recording::open).transpose()?;
+    let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
     let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
     let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
@@ -111,7 +105,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         ),
         _ => None,
     };
-    let (mut session, registers) = prepare(plan, outputs.stream.take())?;
+    let (mut session, registers) = prepare(plan, stream)?;
     session.watch = watch;
     if let Some(registers) = registers {
         judging.prove_by(registers)?;
@@ -119,7 +113,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
-    if let Some(recording) = &mut outputs.recording {
+    if let Some(recording) = &mut recording {
         recording.begin();
     }
     // Scripts wait for these lines: from here on nothing is missed.
@@ -153,7 +147,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
                     break Err(error)
                 }
-                if let Some(recording) = outputs.recording.as_mut().filter(|recording| recording.is_due()) {
+                if let Some(recording) = recording.as_mut().filter(|recording| recording.is_due()) {
                     let begun = std::time::Instant::now();
                     let report = made(plan, &mut session, &mut names, &judging, &windows);
                     recording.moment(&report, begun, false);
@@ -165,7 +159,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
                 let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs),
+                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), recording.as_mut()),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
@@ -187,7 +181,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         failed => failed,
     };
     let traced = traced.and(windows.end(&mut session));
-    let finished = finish(plan, session, names, (judging, windows), &mut outputs, traced);
+    let finished = finish(plan, session, names, (judging, windows), (&mut exports, recording), traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -210,7 +204,7 @@ fn finish(
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    outputs: &mut Outputs,
+    (exports, recording): (&mut Exports, Option<Recording>),
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
@@ -220,8 +214,8 @@ fn finish(
     let report = made(plan, &mut session, &mut names, &judging, &windows);
     // Each is tried, whatever becomes of the others.
     let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
-    let written = outputs.write(&report);
-    let recorded = outputs.recording.take().map_or(Ok(()), |mut recording| {
+    let written = exports.write(&report).map_err(Failure::from);
+    let recorded = recording.map_or(Ok(()), |mut recording| {
         recording.moment(&report, std::time::Instant::now(), true);
         recording.end()
     });
@@ -334,9 +328,9 @@ fn show(
     session: &mut Session,
     names: &mut Names,
     (judging, windows): (&Judging, &Windows),
-    outputs: &mut Outputs,
+    recording: Option<&mut Recording>,
 ) -> Result<(), Failure> {
-    let recording = outputs.recording.as_mut().filter(|recording| recording.is_due());
+    let recording = recording.filter(|recording| recording.is_due());
     if plan.output.quiet && recording.is_none() {
         return Ok(());
     }
@@ -366,25 +360,6 @@ fn print(output: &cli::Output, report: &Report) -> Result<(), Failure> {
     let text = style(output);
     to_stdout(|out| text.write(report, out))
         .map_err(|source| Failure::Io { doing: "printing the report", source })
-}
-
-impl Outputs {
-    fn open(output: &cli::Output) -> Result<Self, Failure> {
-        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Output::open).transpose();
-        Ok(Self {
-            json: open(&output.json)?,
-            folded: open(&output.folded)?,
-            recording: output.record.as_deref().map(Recording::open).transpose()?,
-            stream: open(&output.stream)?,
-        })
-    }
-
-    fn write(&mut self, report: &Report) -> Result<(), Failure> {
-        let json = self.json.as_mut().map_or(Ok(()), |json| json.write(|out| Json.write(report, out)));
-        let folded =
-            self.folded.as_mut().map_or(Ok(()), |folded| folded.write(|out| Folded.write(report, out)));
-        Ok(json.and(folded)?)
-    }
 }
 
 async fn until(end: Option<Instant>) {

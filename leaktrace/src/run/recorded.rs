@@ -1,14 +1,18 @@
 //! What is made of recordings: nothing is traced, and nothing but the files is looked at.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    Failure, Outputs, judging,
-    output::{Output, to_stdout},
+    Failure, judging,
+    output::{Exports, Output, to_stdout},
     print, style,
 };
 use crate::{
     cli::{DiffPlan, ReportPlan, Shown},
+    export::flamegraph::differential,
     recording::{Reader, Rest, Unreadable},
     report::{Comparison, Moments, Report},
 };
@@ -18,13 +22,13 @@ use crate::{
 /// # Errors
 /// It cannot be read or a report cannot be written; or it is damaged, and what is whole of it is printed first.
 pub fn report(plan: &ReportPlan) -> Result<(), Failure> {
-    let mut outputs = Outputs::open(&plan.output)?;
+    let mut exports = Exports::open(&plan.output.exports)?;
     if plan.shown == Shown::Moments {
         return moments(&plan.file);
     }
     let (report, rest) = read(&plan.file, plan.shown)?;
     let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
-    let written = outputs.write(&report);
+    let written = exports.write(&report).map_err(Failure::from);
     let whole = tell(&plan.file, rest);
     printed.and(written).and(whole).and_then(|()| judging::verdict(&report, plan.fail_on))
 }
@@ -34,7 +38,8 @@ pub fn report(plan: &ReportPlan) -> Result<(), Failure> {
 /// # Errors
 /// As [`report`].
 pub fn diff(plan: &DiffPlan) -> Result<(), Failure> {
-    let mut json = plan.output.json.as_deref().map(Output::open).transpose()?;
+    let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+    let (mut json, mut flamegraph) = (open(&plan.json)?, open(&plan.flamegraph)?);
     let ((before, before_rest), (after, after_rest)) =
         (read(&plan.before, Shown::End)?, read(&plan.after, Shown::End)?);
     let comparison = Comparison::between(&before, &after);
@@ -42,8 +47,11 @@ pub fn diff(plan: &DiffPlan) -> Result<(), Failure> {
     let printed = to_stdout(|out| comparison.write_text(&text, out))
         .map_err(|source| Failure::Io { doing: "printing the difference", source });
     let written = json.as_mut().map_or(Ok(()), |json| json.write(|out| comparison.write_json(out)));
+    let drawn = flamegraph
+        .as_mut()
+        .map_or(Ok(()), |svg| svg.write(|out| differential(&before, &after, plan.metric, out)));
     let whole = tell(&plan.before, before_rest).and(tell(&plan.after, after_rest));
-    printed.and(written.map_err(Failure::from)).and(whole)
+    printed.and(written.and(drawn).map_err(Failure::from)).and(whole)
 }
 
 /// The report of one moment, and how the file goes on after its last whole one.
