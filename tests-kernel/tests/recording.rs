@@ -67,8 +67,13 @@ fn a_recording_reports_what_the_live_report_said_to_the_byte() {
         "{}",
         early.stdout
     );
-    let same = leaktrace(&["diff", &recording, &recording]);
+    let (drawn, differential) = (path("live.svg"), path("change.svg"));
+    let flamegraph = leaktrace(&["flamegraph", &recording, "-o", &drawn]);
+    assert_eq!(flamegraph.status.code(), Some(0), "{}", flamegraph.stderr);
+    assert!(fs::read_to_string(&drawn).unwrap().contains("keep_request"));
+    let same = leaktrace(&["diff", &recording, &recording, "--flamegraph", &differential]);
     assert!(same.stdout.contains("no stack holds more or less"), "{}", same.stdout);
+    assert!(fs::read_to_string(&differential).unwrap().contains("keep_request"));
     program.begin().unwrap();
     program.finish().unwrap();
     program.end().unwrap();
