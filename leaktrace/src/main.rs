@@ -4,7 +4,7 @@ use std::{error::Error, process::ExitCode};
 
 use clap::Parser as _;
 use leaktrace::{
-    cli::{Args, exit::Exit},
+    cli::{Args, Task, exit::Exit},
     run,
 };
 
@@ -13,10 +13,12 @@ fn main() -> ExitCode {
     if args.is_demo_program() {
         run::demo::native_service();
     }
-    let result = match args.census() {
-        Some(census) => census.map(|plan| run::census(&plan)),
-        None => args.plan().map(|plan| run::run(&plan)),
-    };
+    let result = args.task().map(|task| match task {
+        Task::Trace(plan) => run::run(&plan),
+        Task::Census(plan) => run::census(&plan),
+        Task::Report(plan) => run::report(&plan),
+        Task::Diff(plan) => run::diff(&plan),
+    });
     match result {
         Ok(Ok(())) => Exit::Success.into(),
         Ok(Err(failure)) => {

@@ -12,9 +12,10 @@ use std::{
 
 use leaktrace::{
     event::{Progress, Source},
+    export::Folded,
     ledger::Ledger,
     record::Recording,
-    report::{Colour, Exporter, Folded, Options, Report, Text},
+    report::{Colour, Exporter, Options, Report, Text},
     symbolize::Names,
 };
 
@@ -53,7 +54,7 @@ fn recorded_streams_give_the_reports_they_gave_before() {
     for file in files {
         let reports: Vec<String> = replay(&file)
             .iter()
-            .map(|report| format!("{}\n{}", written(&text, report), written(&Folded, report)))
+            .map(|report| format!("{}\n{}", written(&text, report), written(&Folded::default(), report)))
             .collect();
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -65,7 +66,7 @@ fn recorded_streams_give_the_reports_they_gave_before() {
 #[test]
 fn sums_agree_in_every_replayed_report() {
     for report in streams().iter().flat_map(|file| replay(file)) {
-        let folded = written(&Folded, &report);
+        let folded = written(&Folded::default(), &report);
         let sum: u64 =
             folded.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
         assert_eq!(sum, report.totals.live_bytes);

@@ -1,7 +1,7 @@
 //! `cargo xtask layers`: the laws of ARCHITECTURE.md, checked on the sources.
 //!
 //! It reads tokens, not types: a path is judged as it is written. Code under `#[cfg(test)]` is left out, since
-//! tests may read files and clocks.
+//! tests may read files and clocks, and so are files of tests (`tests.rs`, `tests/`) for that law.
 
 mod paths;
 mod rules;
@@ -127,8 +127,9 @@ mod tests {
             ("leaktrace/src/report.rs", "fn f() { println!(\"{:?}\", std::time::Instant::now()) }"),
             ("leaktrace/src/event/decode.rs", "use std::time::*;"),
             ("leaktrace/src/attribute/mod.rs", "use tokio::time;"),
+            ("leaktrace/src/recording/reader.rs", "use std::{fs::File, io::Read};"),
         ]);
-        assert_eq!(found.broken.len(), 5, "{found:?}");
+        assert_eq!(found.broken.len(), 6, "{found:?}");
         assert!(found.broken.iter().any(|finding| finding.starts_with("leaktrace/src/report.rs:1:")));
     }
 
@@ -139,6 +140,13 @@ mod tests {
             "fn f() {}\n#[cfg(test)]\nmod tests { use std::fs; fn g() { fs::read(\"x\"); } }",
         )]);
         assert!(found.broken.is_empty(), "{found:?}");
+        let found = tree(&[
+            ("leaktrace/src/export/tests/readers.rs", "use std::{fs, time::Instant};"),
+            ("leaktrace/src/export/tests.rs", "use std::fs;"),
+            ("leaktrace/src/export/page.rs", "use std::fs;"),
+        ]);
+        assert_eq!(found.broken.len(), 1, "{found:?}");
+        assert!(found.broken[0].starts_with("leaktrace/src/export/page.rs:1:"));
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::{ffi::OsString, path::PathBuf};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use super::census::CensusArgs;
+use super::{
+    census::CensusArgs,
+    outputs::Outputs,
+    recorded::{DiffArgs, FlamegraphArgs, ReportArgs},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,8 +18,9 @@ Examples:
   Who holds the memory of a running process? Stop with Ctrl-C:
       sudo leaktrace --pid 1234
   One minute, a report every ten seconds, and a flame graph of what is live:
-      sudo leaktrace --pid 1234 --duration 1m --interval 10s --folded live.folded
-      flamegraph.pl --colors mem --countname bytes live.folded > live.svg
+      sudo leaktrace --pid 1234 --duration 1m --interval 10s --flamegraph live.svg
+  One page to pass on, and a profile of what is called a leak for go tool pprof:
+      sudo leaktrace --pid 1234 --html report.html --pprof leaks.pb.gz --metric leaked-bytes
   Only what is older than a minute, the rest is in use:
       sudo leaktrace --pid 1234 --duration 5m --older-than 1m
   From the first instruction of a program, its children too:
@@ -32,6 +37,10 @@ Examples:
       sudo leaktrace --watch --pid 1234 --duration 10m
   Which blocks can nobody free any more? Proof instead of growth:
       sudo leaktrace --pid 1234 --prove --duration 2m
+  Record an hour, and look at it elsewhere; then say what another version of the program does differently:
+      sudo leaktrace record --pid 1234 --duration 1h -o before.ltrace
+      leaktrace report before.ltrace --top 20
+      leaktrace diff before.ltrace after.ltrace
   Big blocks and mappings only, to touch a busy process less:
       sudo leaktrace --pid 1234 --min-size 64KiB --mmap
 
@@ -41,8 +50,8 @@ Marks:
 
 Exit codes:
   0  traced and reported; --watch: or nothing grew until Ctrl-C or the process's end
-  1  something failed while tracing; what was gathered is printed
-  2  wrong usage
+  1  something failed while tracing; what was gathered is printed. Or a recording is damaged: what is whole is printed
+  2  wrong usage, or a file that cannot be read or written
   3  no such process, or it ended before it was traced
   4  no permission: a capability is missing
   5  nothing to trace: no allocator found in the process; --watch: or a heap that cannot be read from outside
@@ -57,6 +66,13 @@ pub struct Args {
     #[command(subcommand)]
     pub(super) subcommand: Option<Sub>,
 
+    #[command(flatten)]
+    pub(super) trace: Trace,
+}
+
+/// What is traced, how, and what is made of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Trace {
     /// Process to trace; may be given several times
     #[arg(short, long = "pid", value_name = "PID")]
     pub(super) pids: Vec<u32>,
@@ -158,13 +174,13 @@ pub struct Args {
     #[arg(long)]
     pub(super) follow: bool,
 
-    /// Write live bytes per stack in flamegraph.pl's folded format
-    #[arg(long, value_name = "FILE")]
-    pub(super) folded: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) outputs: Outputs,
 
-    /// Write the whole report as JSON (schema leaktrace-report, version 1)
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
+    /// Record everything that reports tell, at each epoch and interval and at the end: leaktrace report FILE prints it
+    /// again, anywhere and without root, also if leaktrace was ended by force
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
 
     /// Room for this many live blocks at once
     #[arg(long, value_name = "N", default_value_t = 1 << 21)]
@@ -178,7 +194,7 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
 
-    /// Print no report (with --json or --folded)
+    /// Print no report (with --record, --json or another file)
     #[arg(short, long)]
     pub(super) quiet: bool,
 
@@ -219,6 +235,17 @@ pub(super) enum Sub {
         #[arg(long, value_enum, default_value_t = DemoProgram::Auto)]
         program: DemoProgram,
     },
+    /// Trace and record: as leaktrace itself with all its options, and a file to record to
+    Record {
+        #[command(flatten)]
+        trace: Box<Trace>,
+    },
+    /// Report what was recorded, as it was reported then; needs neither root nor the process
+    Report(ReportArgs),
+    /// Draw a recording as a flame graph, SVG
+    Flamegraph(FlamegraphArgs),
+    /// Say what changed from one recording to another, by stack, and which verdicts came and went
+    Diff(DiffArgs),
     /// Say what a process's heap holds by size, and what grows: nothing is attached, glibc's malloc only
     Census(CensusArgs),
     /// The demo's native program itself: leaks until it is stopped

@@ -2,10 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use super::{
-    args::{Args, Sub},
-    plan::UsageError,
-};
+use super::plan::UsageError;
 
 /// Between two looks where only their number was given.
 const EVERY: Duration = Duration::from_secs(30);
@@ -44,19 +41,8 @@ pub struct CensusPlan {
     pub json: Option<PathBuf>,
 }
 
-impl Args {
-    /// What `leaktrace census` is to do; none where something else was asked for.
-    #[must_use]
-    pub fn census(&self) -> Option<Result<CensusPlan, UsageError>> {
-        match &self.subcommand {
-            Some(Sub::Census(census)) => Some(census.plan()),
-            _ => None,
-        }
-    }
-}
-
 impl CensusArgs {
-    fn plan(&self) -> Result<CensusPlan, UsageError> {
+    pub(super) fn plan(self) -> Result<CensusPlan, UsageError> {
         if self.every.is_some_and(|every| every.is_zero()) {
             return Err(UsageError::ZeroTime("every"));
         }
@@ -70,7 +56,7 @@ impl CensusArgs {
             every: self.every.unwrap_or(EVERY),
             times,
             top: self.top,
-            json: self.json.clone(),
+            json: self.json,
         })
     }
 }
@@ -80,10 +66,13 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::cli::{Args, Task};
 
     fn plan(line: &str) -> Result<CensusPlan, UsageError> {
-        let args = Args::try_parse_from(line.split(' ')).expect("clap accepts the line");
-        args.census().expect("it is a census")
+        match Args::try_parse_from(line.split(' ')).expect("clap accepts the line").task()? {
+            Task::Census(plan) => Ok(plan),
+            other => panic!("not a census: {other:?}"),
+        }
     }
 
     #[test]

@@ -3,8 +3,12 @@
 mod args;
 mod census;
 pub mod exit;
+mod outputs;
 mod plan;
+mod recorded;
 
 pub use args::Args;
 pub use census::CensusPlan;
-pub use plan::{Colour, FailOn, Output, Plan, Targets, UsageError};
+pub use outputs::{Exports, Format};
+pub use plan::{Colour, FailOn, Output, Plan, Targets, Task, UsageError};
+pub use recorded::{DiffPlan, ReportPlan, Shown};

@@ -5,7 +5,12 @@ use std::{ffi::OsString, io::IsTerminal as _, num::NonZeroU32, path::PathBuf, ti
 use thiserror::Error;
 
 pub use super::args::FailOn;
-use super::args::{Args, DemoProgram, Heap, Sub, When};
+use super::{
+    args::{Args, DemoProgram, Heap, Sub, Trace, When},
+    census::CensusPlan,
+    outputs::Exports,
+    recorded::{DiffPlan, ReportPlan},
+};
 
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub enum UsageError {
     ZeroTime(&'static str),
     #[error("--{0} must be at least 1")]
     ZeroRoom(&'static str),
-    #[error("--quiet without --json or --folded leaves nothing to show")]
+    #[error("--quiet leaves nothing to show; give a file, such as --json FILE, --html FILE or --record FILE")]
     QuietForNothing,
     #[error("--gc-tolerance is a part of the heap, from 0 to below 1")]
     Tolerance,
@@ -32,8 +37,19 @@ pub enum UsageError {
     WatchOne,
     #[error("--watch looks at native memory, which --only javascript leaves out")]
     NothingToWatch,
+    #[error("where shall it be recorded? Give -o FILE, e.g. -o out.ltrace")]
+    NoRecording,
     #[error("--js-interval must be from 1KiB to 1TiB")]
     JsInterval,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    Trace(Box<Plan>),
+    Census(CensusPlan),
+    Report(ReportPlan),
+    Diff(DiffPlan),
 }
 
 /// What to trace.
@@ -54,8 +70,8 @@ pub struct Output {
     pub verbose: bool,
     pub top: usize,
     pub colour: Colour,
-    pub folded: Option<PathBuf>,
-    pub json: Option<PathBuf>,
+    pub exports: Exports,
+    pub record: Option<PathBuf>,
     pub stream: Option<PathBuf>,
 }
 
@@ -125,19 +141,41 @@ impl Args {
         matches!(self.subcommand, Some(Sub::DemoProgram))
     }
 
-    /// Checks what clap cannot.
-    pub fn plan(self) -> Result<Plan, UsageError> {
-        let (targets, duration) = match self.subcommand {
+    /// What it is to do. Checks what clap cannot.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn task(self) -> Result<Task, UsageError> {
+        let Self { subcommand, trace } = self;
+        match subcommand {
+            None | Some(Sub::DemoProgram) => trace.plan(),
             Some(Sub::Demo { duration, program }) => {
                 let node = match program {
                     DemoProgram::Auto => None,
                     DemoProgram::Node => Some(true),
                     DemoProgram::Native => Some(false),
                 };
-                (Targets::Demo { node }, Some(duration))
+                trace.plan_for(Targets::Demo { node }, Some(duration))
             }
-            _ => (targets(self.pids, self.command)?, self.duration),
-        };
+            Some(Sub::Record { trace }) if trace.record.is_none() => Err(UsageError::NoRecording),
+            Some(Sub::Record { trace }) => trace.plan(),
+            Some(Sub::Census(census)) => return census.plan().map(Task::Census),
+            Some(Sub::Report(report)) => return report.plan().map(Task::Report),
+            Some(Sub::Flamegraph(flamegraph)) => return Ok(Task::Report(flamegraph.plan())),
+            Some(Sub::Diff(diff)) => return diff.plan().map(Task::Diff),
+        }
+        .map(|plan| Task::Trace(Box::new(plan)))
+    }
+}
+
+impl Trace {
+    fn plan(mut self) -> Result<Plan, UsageError> {
+        let targets = targets(std::mem::take(&mut self.pids), std::mem::take(&mut self.command))?;
+        let duration = self.duration;
+        self.plan_for(targets, duration)
+    }
+
+    fn plan_for(self, targets: Targets, duration: Option<Duration>) -> Result<Plan, UsageError> {
         // The demo is judged within its few seconds, and the verdict says how little that is.
         let epoch = match (&targets, duration) {
             (Targets::Demo { .. }, Some(duration)) => duration / DEMO_EPOCHS,
@@ -187,7 +225,8 @@ impl Args {
         if self.prove && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToProve);
         }
-        if self.quiet && self.json.is_none() && self.folded.is_none() {
+        let exports = self.outputs.plan();
+        if self.quiet && exports.files.is_empty() && self.record.is_none() {
             return Err(UsageError::QuietForNothing);
         }
         Ok(Plan {
@@ -221,8 +260,8 @@ impl Args {
                 verbose: self.verbose > 0,
                 top: self.top,
                 colour: colour(self.color),
-                folded: self.folded,
-                json: self.json,
+                exports,
+                record: self.record,
                 stream: self.record_stream,
             },
         })
@@ -247,7 +286,7 @@ fn targets(pids: Vec<u32>, command: Vec<OsString>) -> Result<Targets, UsageError
 }
 
 /// <https://no-color.org>: the variable wins over the terminal, the flag over both.
-fn colour(when: When) -> Colour {
+pub(super) fn colour(when: When) -> Colour {
     let ansi = match when {
         When::Always => true,
         When::Never => false,
@@ -263,9 +302,13 @@ mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
+    use crate::{cli::Format, export::Metric};
 
     fn plan(line: &str) -> Result<Plan, UsageError> {
-        Args::try_parse_from(line.split(' ')).expect("clap accepts the line").plan()
+        match Args::try_parse_from(line.split(' ')).expect("clap accepts the line").task()? {
+            Task::Trace(plan) => Ok(*plan),
+            other => panic!("not a trace: {other:?}"),
+        }
     }
 
     #[test]
@@ -307,6 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn to_record_is_to_trace_with_a_file_to_record_to() {
+        let recorded = plan("leaktrace record --pid 7 --duration 1m -o out.ltrace").unwrap();
+        assert_eq!(recorded.output.record, Some(PathBuf::from("out.ltrace")));
+        assert_eq!(plan("leaktrace --pid 7 --duration 1m --record out.ltrace").unwrap(), recorded);
+        let started = plan("leaktrace record -o out.ltrace --follow -- ls -o").unwrap();
+        assert_eq!(started.targets, Targets::Command(["ls", "-o"].map(OsString::from).to_vec()));
+        assert_eq!(plan("leaktrace record --pid 7"), Err(UsageError::NoRecording));
+        assert!(plan("leaktrace --quiet --pid 7 -o out.ltrace").is_ok());
+    }
+
+    #[test]
     fn one_process_is_watched_every_half_minute_unless_another_time_is_given() {
         let watch = |line| plan(line).map(|plan| plan.watch);
         assert_eq!(watch("leaktrace --pid 1"), Ok(None));
@@ -317,6 +371,16 @@ mod tests {
         assert_eq!(watch("leaktrace --watch --every 0s --pid 1"), Err(UsageError::ZeroTime("every")));
         assert_eq!(watch("leaktrace --watch --pid 1 --only javascript"), Err(UsageError::NothingToWatch));
         assert!(Args::try_parse_from(["leaktrace", "--every", "1s", "--pid", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_file_of_each_kind_may_be_asked_for_and_what_it_counts() {
+        let given = "leaktrace --pid 1 -q --folded a --json b --flamegraph c --pprof d --speedscope e --heapprofile f";
+        let exports = plan(&format!("{given} --html g --metric leaked-bytes")).unwrap().output.exports;
+        assert_eq!((exports.files.len(), exports.metric), (7, Metric::LeakedBytes));
+        assert!(exports.files.contains(&(Format::Pprof, "d".into())));
+        assert_eq!(plan("leaktrace --pid 1").unwrap().output.exports, Exports::default());
+        assert!(Args::try_parse_from(["leaktrace", "--pid", "1", "--metric", "weight"]).is_err());
     }
 
     #[test]

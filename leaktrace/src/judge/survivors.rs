@@ -5,7 +5,7 @@ use leaktrace_common::process::ProcessId;
 use super::{Heap, Judges};
 use crate::{
     ledger::{Kind, Ledger, LiveBlock, Site},
-    verdict::{Age, NodeId, Verified},
+    verdict::{Age, NoState, NodeId, Verified},
 };
 
 /// As many as tell one in a hundred that is free.
@@ -77,7 +77,7 @@ impl Judges {
     /// The process cannot be looked at any more: what was found of it last stays.
     pub fn ended_before_verified(&mut self, process: ProcessId, node: NodeId) {
         if !self.still_verified(process, node) {
-            self.verified(process, node, Verified::Impossible { because: "its process has ended" });
+            self.verified(process, node, Verified::Impossible { because: NoState::ProcessEnded });
         }
     }
 }

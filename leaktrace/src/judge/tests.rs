@@ -12,7 +12,7 @@ use crate::{
     attribute::{At, BinaryId, FileOffset, Place},
     event::{Backing, Binary, Event, Hooked, Mapping, Mappings, ProcessEvent, Snapshot, Stack, Traced},
     symbolize::{Name, Named as Looked},
-    verdict::Checked,
+    verdict::{Checked, NoState},
 };
 
 const PROCESS: ProcessId = ProcessId(1);
@@ -169,7 +169,7 @@ fn what_was_found_of_survivors_stays_when_their_process_has_ended() {
     let node = judges.said().next().unwrap().judgement.node;
     let verified = |judges: &Judges| judges.said().next().unwrap().judgement.evidence.verified;
     judges.ended_before_verified(PROCESS, node);
-    assert_eq!(verified(&judges), Verified::Impossible { because: "its process has ended" });
+    assert_eq!(verified(&judges), Verified::Impossible { because: NoState::ProcessEnded });
     let found = Verified::Allocator(Checked { checked: 90, confirmed: 90, refuted: 0, unknown: 0 });
     judges.verified(PROCESS, node, found);
     ledger.apply(&Event::Process(ProcessEvent::Exit { tgid: 7, process: PROCESS, at: 100 * EPOCH + 1 }));

@@ -2,12 +2,12 @@
 
 use bytesize::ByteSize;
 
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
 /// `1,234,567`
-pub(super) fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -19,18 +19,25 @@ pub(super) fn count(count: u64) -> String {
     grouped
 }
 
+/// A change: `+1.0 KiB`, `-3 B`
+pub(super) fn signed(change: i64) -> String {
+    let sign = if change < 0 { "-" } else { "+" };
+    format!("{sign}{}", bytes(change.unsigned_abs()))
+}
+
 /// `1 block`, `2 blocks`
-pub(super) fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// A pause of a program: to a tenth of a millisecond.
-pub(super) fn pause(ns: u64) -> String {
+pub(crate) fn pause(ns: u64) -> String {
     format!("{:.1} ms", ns as f64 / 1e6)
 }
 
 /// The two largest units at most.
-pub(super) fn duration(ns: u64) -> String {
+#[must_use]
+pub fn duration(ns: u64) -> String {
     let (ms, s) = (ns / 1_000_000, ns / 1_000_000_000);
     let two = |large: u64, unit: &str, small: u64, below: &str| match small {
         0 => format!("{large} {unit}"),

@@ -50,7 +50,7 @@ impl Report {
         Self {
             schema: "leaktrace-report",
             version: VERSION,
-            leaktrace: env!("CARGO_PKG_VERSION"),
+            leaktrace: env!("CARGO_PKG_VERSION").into(),
             traced_ns: ledger.traced_ns(),
             older_than_ns: options.older_than_ns,
             watch: None,
@@ -140,7 +140,7 @@ fn described(
         pid: process.pid,
         comm: process.comm.clone(),
         command: process.command.clone(),
-        state: process.state.describe(),
+        state: process.state.describe().into(),
         javascript: ledger.engine(process.id).map(|engine| JavaScript::of(ledger, names, sites, engine)),
     }
 }
@@ -175,7 +175,8 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
             Kind::Heap => "heap",
             Kind::Mapping => "mapping",
             Kind::JavaScript => JAVASCRIPT,
-        },
+        }
+        .into(),
         function: site.taken.and_then(|taken| ledger.hook(taken.hook)).map(str::to_owned),
         totals,
         oldest_age_ns: blocks.first().map(|block| age(block.born)),
@@ -189,8 +190,8 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         types: javascript::types(names, site.process.id, samples()),
         generations: javascript::generations(samples()),
         complete: site.taken.is_some_and(|taken| taken.stop.is_complete()),
-        stopped: site.taken.map_or("stack unknown", |taken| taken.stop.describe()),
-        owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten(),
+        stopped: site.taken.map_or("stack unknown", |taken| taken.stop.describe()).into(),
+        owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten().map(Into::into),
         frames,
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::amount::counted;
 
 /// Of native memory; JavaScript's samples take next to nothing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Part of the processes' own CPU time that it may take; none with `--exact`.
     pub budget: Option<f64>,

@@ -59,8 +59,8 @@ fn frames(ledger: &Ledger, names: &Names, frame: attribute::Frame) -> Vec<Frame>
         ..Frame::default()
     };
     match (frame.place, names.get(frame.place)) {
-        (Place::Unknown(reason), _) => vec![Frame { unknown: Some(reason.describe()), ..bare }],
-        (_, Named::Unknown(reason)) => vec![Frame { unknown: Some(reason.describe()), ..bare }],
+        (Place::Unknown(reason), _) => vec![Frame { unknown: Some(reason.describe().into()), ..bare }],
+        (_, Named::Unknown(reason)) => vec![Frame { unknown: Some(reason.describe().into()), ..bare }],
         (_, Named::Known(found)) => found.iter().map(|name| named(&bare, name)).collect(),
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn groups<'a>(report: &'a Report, stacks: impl IntoIterator<Item = &'
     for stack in stacks {
         let (frames, left_out) = visible(report.frames_of(stack));
         let seen = frames.iter().map(|frame| seen(frame)).collect();
-        let key = (stack.process, stack.kind, stack.owner, seen);
+        let key = (stack.process, stack.kind.as_ref(), stack.owner.as_deref(), seen);
         if left_out > 0
             && let Some(group) = by_frames.get(&key).and_then(|at| groups.get_mut(*at))
         {

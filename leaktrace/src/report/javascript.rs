@@ -3,10 +3,10 @@
 //! Bytes are estimates from samples. The error beside one is half of its 95 % confidence interval: the samples of a
 //! stack are Poisson distributed, so the variance of a sum of weights is the sum of their squares.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use leaktrace_common::{process::ProcessId, v8::Sample};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Collection, Engine},
@@ -17,7 +17,7 @@ use crate::{
 /// Standard deviations on either side of a mean that hold 95 % of a normal distribution.
 pub(super) const OF_95_PERCENT: f64 = 1.96;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JavaScript {
     /// `V8 11.3.244.8`
     pub engine: String,
@@ -41,7 +41,7 @@ pub struct JavaScript {
 }
 
 /// Live bytes from samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Estimate {
     pub bytes: u64,
     /// The true number is within this of `bytes` with 95 % confidence.
@@ -49,7 +49,7 @@ pub struct Estimate {
     pub samples: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Type {
     /// Constructor of an object, else what V8 calls it: `Session`, `String`, `Array`, `closure`.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct Type {
 }
 
 /// Live objects that outlived `from` to `to` whole collections, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Generation {
     pub from: u32,
     pub to: u32,
@@ -67,7 +67,7 @@ pub struct Generation {
 }
 
 /// Pauses in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionTotals {
     pub count: u64,
     pub total_ns: u64,
@@ -81,14 +81,14 @@ pub struct CollectionTotals {
 }
 
 /// One collection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cycle {
     /// When it ended, from the start of tracing.
     pub at_ns: u64,
     pub pause_ns: u64,
     /// `scavenge`, `mark-compact` or `minor mark-sweep`.
-    pub collector: &'static str,
-    pub reason: &'static str,
+    pub collector: Cow<'static, str>,
+    pub reason: Cow<'static, str>,
     /// Tells isolates apart; in hex.
     pub heap: String,
     pub tid: u32,
@@ -198,8 +198,9 @@ impl Cycle {
                 Collection::MARK_COMPACTOR => "mark-compact",
                 2 => "minor mark-sweep",
                 _ => "unknown",
-            },
-            reason: REASONS.get(reason as usize).copied().unwrap_or("unknown"),
+            }
+            .into(),
+            reason: REASONS.get(reason as usize).copied().unwrap_or("unknown").into(),
             heap: format!("{heap:#x}"),
             tid,
             before,

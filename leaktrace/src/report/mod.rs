@@ -3,15 +3,16 @@
 //! The fields are those of the JSON file, whose schema is `schema/report-v2.json`; a change of their meaning or a
 //! field that goes raises [`VERSION`]. All renderers read this one structure, so their sums agree.
 
-mod amount;
+pub(crate) mod amount;
 mod build;
 pub mod census;
+mod comparison;
 mod cost;
-mod folded;
 mod frames;
 mod group;
 mod javascript;
 mod json;
+mod moments;
 mod owner;
 mod proof;
 mod sizes;
@@ -22,19 +23,27 @@ mod watch;
 mod words;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
+    fmt,
     io::{self, Write},
 };
 
-use serde::Serialize;
+use leaktrace_common::counter::Counter;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
 
 use crate::verdict::HeapDiff;
 
+pub use amount::duration;
 pub use build::Options;
+pub use comparison::Comparison;
 pub use cost::Cost;
-pub use folded::Folded;
 pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};
 pub use json::Json;
+pub use moments::Moments;
 pub use owner::owner;
 pub use proof::Proof;
 pub use text::{Colour, Text};
@@ -55,7 +64,8 @@ pub trait Exporter {
 pub struct Report {
     pub schema: &'static str,
     pub version: u32,
-    pub leaktrace: &'static str,
+    /// That traced, which may be another one than reads a recording of it.
+    pub leaktrace: Cow<'static, str>,
     /// Nanoseconds, as every field that ends so.
     pub traced_ns: u64,
     /// Blocks younger than this are left out of everything live; 0 unless asked for.
@@ -85,20 +95,20 @@ pub struct Report {
     pub coverage: Coverage,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// Unlike a pid never used again, and another one after an exec.
     pub process: u32,
     pub pid: u32,
     pub comm: String,
     pub command: String,
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// None where no JavaScript engine was found.
     pub javascript: Option<JavaScript>,
 }
 
 /// Sums over those of [`Report::stacks`] that are not JavaScript's: estimates are not added to exact numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Totals {
     pub live_bytes: u64,
     pub live_blocks: u64,
@@ -117,9 +127,9 @@ pub struct Stack {
     pub pid: u32,
     pub process: u32,
     /// `heap`, `mapping`, or `javascript`: its bytes are estimates, and a block is a sample.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Whose memory it is, where that is not the program's: a part of V8.
-    pub owner: Option<&'static str>,
+    pub owner: Option<Cow<'static, str>>,
     /// The allocator's function; none where the stack is unknown.
     pub function: Option<String>,
     #[serde(flatten)]
@@ -139,7 +149,7 @@ pub struct Stack {
     /// Whether the frames reach the outermost one.
     pub complete: bool,
     /// Why there is no further frame.
-    pub stopped: &'static str,
+    pub stopped: Cow<'static, str>,
     /// Places in [`Report::frames`], the allocator's caller first.
     pub frames: Vec<usize>,
 }
@@ -152,7 +162,7 @@ impl Report {
 }
 
 /// Blocks of `from` to `to` bytes, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct SizeRange {
     pub from: u64,
     pub to: u64,
@@ -160,7 +170,7 @@ pub struct SizeRange {
 }
 
 /// A function on the stack. An inlined one shares the address of the one after it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// The return address, in hex.
     pub address: String,
@@ -176,11 +186,11 @@ pub struct Frame {
     /// `line` and `column` are where the function begins: the place within it is not known.
     pub line_of_function: bool,
     /// Why `function` is not known.
-    pub unknown: Option<&'static str>,
+    pub unknown: Option<Cow<'static, str>>,
 }
 
 /// What the numbers rest on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Allocations, frees, mapping calls, execs, forks and exits that are in the books.
     pub events_seen: u64,
@@ -212,13 +222,38 @@ pub struct Coverage {
 
 /// By [`leaktrace_common::counter::Counter`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Counters(pub Vec<(leaktrace_common::counter::Counter, u64)>);
+pub struct Counters(pub Vec<(Counter, u64)>);
 
 impl Serialize for Counters {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(counter, count)| (counter.key(), count)))
     }
 }
 
+/// In the order that they are in; a counter of a newer leaktrace has no words here and is left out, its losses are in
+/// [`Coverage::lost`] all the same.
+impl<'de> Deserialize<'de> for Counters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Counters;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("counters by their keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counters, A::Error> {
+                let mut counters = Vec::new();
+                while let Some((key, count)) = map.next_entry::<String, u64>()? {
+                    let known = Counter::ALL.iter().find(|counter| counter.key() == key);
+                    counters.extend(known.map(|counter| (*counter, count)));
+                }
+                Ok(Counters(counters))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,12 +1,12 @@
 //! What `--prove` did with one process, as reports show it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::amount::{bytes, count, counted, duration};
 use crate::reach::{Scan, Unsure};
 
 /// The search of one process's memory for what points to its blocks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub pid: u32,
     pub process: u32,

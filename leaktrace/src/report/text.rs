@@ -33,10 +33,10 @@ pub struct Text {
     pub width: usize,
 }
 
-struct Styles {
-    amount: Style,
-    faint: Style,
-    warning: Style,
+pub(super) struct Styles {
+    pub(super) amount: Style,
+    pub(super) faint: Style,
+    pub(super) warning: Style,
 }
 
 /// Columns of the longest bar of a histogram.
@@ -78,7 +78,7 @@ fn header(report: &Report, width: usize, styles: &Styles, out: &mut dyn Write) -
     let Styles { amount, faint, .. } = styles;
     for process in &report.processes {
         let comm = if process.comm.is_empty() { "process".to_owned() } else { printable(&process.comm) };
-        let state = if process.state == "running" { "" } else { process.state };
+        let state = if process.state == "running" { "" } else { &process.state };
         let comma = if state.is_empty() { "" } else { ", " };
         let who = format!("{comm} (pid {}{comma}{state})", process.pid);
         write!(out, "{who}")?;
@@ -118,7 +118,7 @@ fn flow(totals: &super::Totals) -> String {
 }
 
 impl Text {
-    fn styles(&self) -> Styles {
+    pub(super) fn styles(&self) -> Styles {
         match self.colour {
             Colour::Never => Styles { amount: Style::new(), faint: Style::new(), warning: Style::new() },
             Colour::Always => Styles {
@@ -158,7 +158,7 @@ impl Text {
         if let Some(function) = &stack.function {
             write!(out, "  via {}", printable(function))?;
         }
-        if let Some(owner) = stack.owner {
+        if let Some(owner) = &stack.owner {
             write!(out, "  {owner}")?;
         }
         if report.processes.len() > 1 {
@@ -197,7 +197,7 @@ impl Text {
             (Some(file), Some(line), _) => format!("{file}:{line}"),
             (Some(file), None, _) => file.clone(),
             (None, _, Some(module)) if frame.function.is_some() => format!("({module})"),
-            _ => frame.unknown.unwrap_or_default().to_owned(),
+            _ => frame.unknown.as_deref().unwrap_or_default().to_owned(),
         };
         let mark = match (frame.inlined, frame.line_of_function) {
             (true, false) => "  (inlined)",
@@ -297,7 +297,7 @@ fn histogram(sizes: &[SizeRange], styles: &Styles, out: &mut dyn Write) -> io::R
 }
 
 /// A traced program chooses its names, and must not write to the terminal by them.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 

@@ -1,8 +1,10 @@
 //! Verdicts as reports show them.
 
-use serde::Serialize;
+use std::borrow::Cow;
 
-use super::words;
+use serde::{Deserialize, Serialize};
+
+use super::{Report, words};
 use crate::{
     judge::{Frames, Heap, Judges, Said},
     ledger::Ledger,
@@ -10,16 +12,16 @@ use crate::{
 };
 
 /// What one frame's memory is held to be, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub pid: u32,
     pub process: u32,
     /// `native` or `javascript`.
-    pub heap: &'static str,
+    pub heap: Cow<'static, str>,
     /// Tells isolates apart; none for native memory.
     pub isolate: Option<String>,
     /// `LEAK PROVEN`, `LEAK`, `SUSPECT`, `TAKEN BACK`, `COLLECTING`, `WARM-UP`, `BOUNDED`, `SAWTOOTH` or `STEP`.
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// The same in words, with what it rests on and what would change it.
     pub text: String,
     /// Probability that it is a leak.
@@ -47,7 +49,7 @@ pub struct Verdict {
     pub evidence: Evidence,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictFrame {
     pub function: Option<String>,
     /// Path of the file that native code is from.
@@ -57,7 +59,7 @@ pub struct VerdictFrame {
 }
 
 /// memwatch's rule on one heap: an early sign, no verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growing {
     pub pid: u32,
     pub process: u32,
@@ -79,9 +81,9 @@ impl Verdict {
         Self {
             pid: ledger.processes().find(|known| known.id == process).map_or(0, |known| known.pid),
             process: process.0,
-            heap: if heap == Heap::Native { "native" } else { "javascript" },
+            heap: if heap == Heap::Native { "native" } else { "javascript" }.into(),
             isolate: if let Heap::JavaScript(heap) = heap { Some(format!("{heap:#x}")) } else { None },
-            verdict: judgement.verdict.name(),
+            verdict: judgement.verdict.name().into(),
             text: words(judgement, &name),
             confidence: evidence.confidence.probability,
             bytes_per_second: evidence.rate.bytes_per_s,
@@ -107,8 +109,8 @@ impl Verdict {
     }
 
     /// Worth a paragraph: what is or was called something, not what is still looked at or found to be none.
-    pub(super) fn is_told(&self) -> bool {
-        let is_called = ["LEAK PROVEN", "LEAK", "SUSPECT", "TAKEN BACK"].contains(&self.verdict);
+    pub(crate) fn is_told(&self) -> bool {
+        let is_called = ["LEAK PROVEN", "LEAK", "SUSPECT", "TAKEN BACK"].contains(&self.verdict.as_ref());
         self.suppressed.is_none() && (is_called || self.since.is_some())
     }
 }
@@ -123,12 +125,12 @@ pub enum FailOn {
 impl FailOn {
     /// Whether something was found, and not suppressed.
     #[must_use]
-    pub fn is_met(self, judges: &Judges) -> bool {
+    pub fn is_met(self, report: &Report) -> bool {
         let is_bad = |verdict: &verdict::Verdict| match self {
             Self::Leak => verdict.is_leak(),
             Self::Suspect => verdict.is_leak() || verdict.is_suspect(),
         };
-        judges.said().any(|said| said.suppressed.is_none() && is_bad(&said.judgement.verdict))
+        report.verdicts.iter().any(|said| said.suppressed.is_none() && is_bad(&said.state))
     }
 }
 

@@ -34,16 +34,19 @@ const MACHINERY_NAMED: &[&str] = &["uv_run", "_start", "main", "start_thread", "
 pub fn visible<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> (Vec<&'a Frame>, usize) {
     let mut frames: Vec<&Frame> = frames.into_iter().collect();
     let all = frames.len();
-    if frames.iter().any(|frame| is_javascript(frame)) {
-        frames.retain(|frame| is_javascript(frame) || !is_machinery(frame));
+    if frames.iter().any(|frame| frame.is_javascript()) {
+        frames.retain(|frame| frame.is_javascript() || !is_machinery(frame));
     }
     let left_out = all - frames.len();
     (frames, left_out)
 }
 
-/// Frames of JavaScript have a file and no module.
-fn is_javascript(frame: &Frame) -> bool {
-    frame.module.is_none() && frame.file.is_some()
+impl Frame {
+    /// Frames of JavaScript have a file and no module.
+    #[must_use]
+    pub const fn is_javascript(&self) -> bool {
+        self.module.is_none() && self.file.is_some()
+    }
 }
 
 fn is_machinery(frame: &Frame) -> bool {

@@ -133,7 +133,7 @@ fn verified(verified: Verified) -> String {
         Verified::Nothing => String::new(),
         Verified::Collector => " Alive is what V8's own marks say.".to_owned(),
         Verified::Impossible { because } => {
-            format!(" Not held against the allocator's own state: {because}.")
+            format!(" Not held against the allocator's own state: {}.", because.describe())
         }
         Verified::Allocator(Checked { checked, confirmed, refuted, unknown }) => {
             let (confirmed, of) = (count(confirmed), count(checked));

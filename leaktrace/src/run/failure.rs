@@ -1,5 +1,7 @@
 //! Why a run failed, and the exit code that says so.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use super::{launch::LaunchError, output::OutputError};
@@ -9,6 +11,8 @@ use crate::{
     heap_reader::Refused,
     kernel::{LoadError, attach::AttachError, features::Missing},
     process::ProcessError,
+    recording::{self, Rest},
+    report::duration,
     symbolize::SymbolizeError,
     verdict::Unreadable,
 };
@@ -51,6 +55,20 @@ pub enum Failure {
     SuppressFile { path: String, source: std::io::Error },
     #[error(transparent)]
     Suppress(#[from] Unreadable),
+    #[error("cannot read {}: {why}", path.display())]
+    Recorded { path: PathBuf, why: recording::Unreadable },
+    #[error("{}: {rest}; reported is its last whole moment. Take another copy of the file if there is one", path.display())]
+    Damaged { path: PathBuf, rest: Rest },
+    #[error(
+        "{} has nothing that early: its first moment is {} after tracing began. Leave out --at, or see leaktrace report \
+         --moments", path.display(), duration(*first_ns)
+    )]
+    TooEarly { path: PathBuf, first_ns: u64 },
+    #[error(
+        "not everything was recorded: {} could not be written at some time; what is in it: leaktrace report {}",
+        path.display(), path.display()
+    )]
+    Recording { path: PathBuf, source: std::io::Error },
     #[error("--fail-on: a {0} was found, see the report")]
     Found(&'static str),
     #[error("--fail-on: nothing of that was found, but the program itself failed ({0})")]
@@ -84,14 +102,30 @@ impl Failure {
             | Self::EndedBefore { .. }
             | Self::Launch(_)
             | Self::Loader(_) => Exit::NoTarget,
-            Self::Output(_) | Self::Library { .. } | Self::SuppressFile { .. } | Self::Suppress(_) => {
-                Exit::Usage
-            }
+            Self::Output(_)
+            | Self::Library { .. }
+            | Self::SuppressFile { .. }
+            | Self::Suppress(_)
+            | Self::TooEarly { .. }
+            | Self::Recorded {
+                why:
+                    recording::Unreadable::Io(_)
+                    | recording::Unreadable::Empty
+                    | recording::Unreadable::Foreign
+                    | recording::Unreadable::Newer { .. },
+                ..
+            } => Exit::Usage,
             Self::Found(_) => Exit::Found,
             Self::ProgramFailed(_) => Exit::ProgramFailed,
             Self::NothingToTrace { .. } | Self::Heap(_) => Exit::NothingToTrace,
             Self::WouldEndTarget { .. } => Exit::Kernel,
-            Self::Attach(_) | Self::Process(_) | Self::Symbolize(_) | Self::Io { .. } => Exit::Failure,
+            Self::Attach(_)
+            | Self::Process(_)
+            | Self::Symbolize(_)
+            | Self::Recorded { .. }
+            | Self::Damaged { .. }
+            | Self::Recording { .. }
+            | Self::Io { .. } => Exit::Failure,
         }
     }
 }

@@ -205,16 +205,6 @@ impl Judging {
         report
     }
 
-    /// Whether the run is to fail by what was found.
-    pub(super) fn verdict(&self, fail_on: Option<cli::FailOn>) -> Result<(), Failure> {
-        let (level, what) = match fail_on {
-            None => return Ok(()),
-            Some(cli::FailOn::Leak) => (FailOn::Leak, "leak"),
-            Some(cli::FailOn::Suspect) => (FailOn::Suspect, "suspected leak"),
-        };
-        if level.is_met(&self.judges) { Err(Failure::Found(what)) } else { Ok(()) }
-    }
-
     /// Names for what is judged: JavaScript's at once; the others are asked for, and are there at a later epoch.
     fn look_up(&self, session: &mut Session, names: &mut Names) {
         let places = session.ledger.places();
@@ -223,4 +213,14 @@ impl Judging {
         let _ = session.symbols.ask(&places, names);
         session.symbols.collect(names);
     }
+}
+
+/// Whether the run is to fail by what was found.
+pub(super) fn verdict(report: &Report, fail_on: Option<cli::FailOn>) -> Result<(), Failure> {
+    let (level, what) = match fail_on {
+        None => return Ok(()),
+        Some(cli::FailOn::Leak) => (FailOn::Leak, "leak"),
+        Some(cli::FailOn::Suspect) => (FailOn::Suspect, "suspected leak"),
+    };
+    if level.is_met(report) { Err(Failure::Found(what)) } else { Ok(()) }
 }

@@ -11,6 +11,8 @@ mod notice;
 mod output;
 mod probes;
 mod proving;
+mod recorded;
+mod recording;
 mod session;
 mod spaces;
 mod unwinding;
@@ -32,8 +34,10 @@ use demo::Demo;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
-use output::{Output, to_stdout};
+use output::{Exports, Output, to_stdout};
 use probes::{Attached, Heaps, Probes};
+pub use recorded::{diff, report};
+use recording::Recording;
 use session::Session;
 use watching::{Watched, until_it_grows};
 use windows::Windows;
@@ -44,20 +48,13 @@ use crate::{
     kernel::{self, Kernel, Registers},
     process::OpenBinary,
     record::Recorder,
-    report::{self, Exporter as _, Folded, Json, Report, Text},
+    report::{self, Exporter as _, Report, Text},
     symbolize::{Names, Symbolizer as _},
     target::Wanted,
 };
 
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-/// Where the report goes, opened.
-struct Outputs {
-    json: Option<Output>,
-    folded: Option<Output>,
-    stream: Option<Output>,
-}
 
 /// A program started by leaktrace.
 enum Started {
@@ -78,7 +75,9 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
-    let mut outputs = Outputs::open(&plan.output)?;
+    let mut exports = Exports::open(&plan.output.exports)?;
+    let mut recording = plan.output.record.as_deref().map(Recording::open).transpose()?;
+    let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
     let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
     let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
@@ -106,7 +105,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         ),
         _ => None,
     };
-    let (mut session, registers) = prepare(plan, outputs.stream.take())?;
+    let (mut session, registers) = prepare(plan, stream)?;
     session.watch = watch;
     if let Some(registers) = registers {
         judging.prove_by(registers)?;
@@ -114,6 +113,9 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
+    if let Some(recording) = &mut recording {
+        recording.begin();
+    }
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
         notice::attached(*pid, name, files, plan);
@@ -145,6 +147,11 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
                     break Err(error)
                 }
+                if let Some(recording) = recording.as_mut().filter(|recording| recording.is_due()) {
+                    let begun = std::time::Instant::now();
+                    let report = made(plan, &mut session, &mut names, &judging, &windows);
+                    recording.moment(&report, begun, false);
+                }
             }
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
@@ -152,7 +159,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
                 let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, &judging, &windows),
+                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), recording.as_mut()),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
@@ -174,7 +181,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         failed => failed,
     };
     let traced = traced.and(windows.end(&mut session));
-    let finished = finish(plan, session, names, (judging, windows), &mut outputs, traced);
+    let finished = finish(plan, session, names, (judging, windows), (&mut exports, recording), traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -197,19 +204,28 @@ fn finish(
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    outputs: &mut Outputs,
+    (exports, recording): (&mut Exports, Option<Recording>),
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
     let judged = judging.end(&mut session, &mut names);
     let read = judged.and(session.freeze()).and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
-    let report = report(plan, &mut session, &mut names, &judging, &windows);
+    let report = made(plan, &mut session, &mut names, &judging, &windows);
     // Each is tried, whatever becomes of the others.
-    let printed = if plan.output.quiet { Ok(()) } else { print(plan, &report) };
-    let written = outputs.write(&report);
+    let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
+    let written = exports.write(&report).map_err(Failure::from);
+    let recorded = recording.map_or(Ok(()), |mut recording| {
+        recording.moment(&report, std::time::Instant::now(), true);
+        recording.end()
+    });
     notice::at_end(&session, plan);
-    traced.and(read).and(printed).and(written).and_then(|()| judging.verdict(plan.fail_on))
+    traced
+        .and(read)
+        .and(printed)
+        .and(written)
+        .and(recorded)
+        .and_then(|()| judging::verdict(&report, plan.fail_on))
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {
@@ -285,7 +301,8 @@ fn add_targets(
     Ok((Some(Started::Waiting(waiting)), vec![prepared]))
 }
 
-fn report(
+/// The report of what is known now.
+fn made(
     plan: &Plan,
     session: &mut Session,
     names: &mut Names,
@@ -310,40 +327,39 @@ fn show(
     plan: &Plan,
     session: &mut Session,
     names: &mut Names,
-    judging: &Judging,
-    windows: &Windows,
+    (judging, windows): (&Judging, &Windows),
+    recording: Option<&mut Recording>,
 ) -> Result<(), Failure> {
+    let recording = recording.filter(|recording| recording.is_due());
+    if plan.output.quiet && recording.is_none() {
+        return Ok(());
+    }
+    let begun = std::time::Instant::now();
+    let report = made(plan, session, names, judging, windows);
+    if let Some(recording) = recording {
+        recording.moment(&report, begun, false);
+    }
     if plan.output.quiet {
         return Ok(());
     }
-    let report = report(plan, session, names, judging, windows);
-    print(plan, &report)?;
+    print(&plan.output, &report)?;
     to_stdout(|out| writeln!(out)).map_err(|source| Failure::Io { doing: "printing the report", source })
 }
 
-fn print(plan: &Plan, report: &Report) -> Result<(), Failure> {
-    let colour = match plan.output.colour {
+/// How text is printed.
+fn style(output: &cli::Output) -> Text {
+    let colour = match output.colour {
         cli::Colour::Plain => report::Colour::Never,
         cli::Colour::Ansi => report::Colour::Always,
     };
     let width = terminal_size::terminal_size().map_or(120, |(width, _)| usize::from(width.0));
-    let text = Text { top: plan.output.top, verbose: plan.output.verbose, colour, width };
-    to_stdout(|out| text.write(report, out))
-        .map_err(|source| Failure::Io { doing: "printing the report", source })
+    Text { top: output.top, verbose: output.verbose, colour, width }
 }
 
-impl Outputs {
-    fn open(output: &cli::Output) -> Result<Self, Failure> {
-        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Output::open).transpose();
-        Ok(Self { json: open(&output.json)?, folded: open(&output.folded)?, stream: open(&output.stream)? })
-    }
-
-    fn write(&mut self, report: &Report) -> Result<(), Failure> {
-        let json = self.json.as_mut().map_or(Ok(()), |json| json.write(|out| Json.write(report, out)));
-        let folded =
-            self.folded.as_mut().map_or(Ok(()), |folded| folded.write(|out| Folded.write(report, out)));
-        Ok(json.and(folded)?)
-    }
+fn print(output: &cli::Output, report: &Report) -> Result<(), Failure> {
+    let text = style(output);
+    to_stdout(|out| text.write(report, out))
+        .map_err(|source| Failure::Io { doing: "printing the report", source })
 }
 
 async fn until(end: Option<Instant>) {

@@ -8,12 +8,24 @@ use std::{
 
 use thiserror::Error;
 
+use crate::{
+    cli::{self, Format},
+    export::{Flamegraph, Folded, HeapProfile, Html, Metric, Pprof, Speedscope},
+    report::{Exporter, Json, Report},
+};
+
 /// An output cannot be written.
 #[derive(Debug, Error)]
 #[error("cannot write {}: {source}\nGive a path in a directory that exists and that you may write to", path.display())]
 pub struct OutputError {
     path: PathBuf,
     source: io::Error,
+}
+
+impl OutputError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
 }
 
 /// An open output.
@@ -46,6 +58,40 @@ impl Output {
 
     pub(super) fn into_file(self) -> File {
         self.file
+    }
+}
+
+/// The files that a report goes to, opened.
+#[derive(Debug)]
+pub(super) struct Exports {
+    files: Vec<(Format, Output)>,
+    metric: Metric,
+}
+
+impl Exports {
+    pub(super) fn open(exports: &cli::Exports) -> Result<Self, OutputError> {
+        let open = |(format, path): &(Format, PathBuf)| Ok((*format, Output::open(path)?));
+        let files = exports.files.iter().map(open).collect::<Result<_, OutputError>>()?;
+        Ok(Self { files, metric: exports.metric })
+    }
+
+    /// Writes all of them, whatever becomes of one: the error is the first.
+    pub(super) fn write(&mut self, report: &Report) -> Result<(), OutputError> {
+        let metric = self.metric;
+        let mut written = Ok(());
+        for (format, output) in &mut self.files {
+            let exporter: &dyn Exporter = match format {
+                Format::Json => &Json,
+                Format::Folded => &Folded { metric },
+                Format::Flamegraph => &Flamegraph { metric },
+                Format::Pprof => &Pprof { metric },
+                Format::Speedscope => &Speedscope { metric },
+                Format::HeapProfile => &HeapProfile { metric },
+                Format::Html => &Html { metric },
+            };
+            written = written.and(output.write(|out| exporter.write(report, out)));
+        }
+        written
     }
 }
 

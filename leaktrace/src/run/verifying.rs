@@ -15,7 +15,7 @@ use crate::{
     judge::{Judges, Survivors},
     kernel::clock::{of_thread, page_size},
     ledger::State as Life,
-    verdict::{Checked, Verified},
+    verdict::{Checked, NoState, Verified},
 };
 
 /// A large heap is not walked more often than for this part of a CPU; until then what was found last stands. What was never
@@ -78,7 +78,7 @@ fn look(
         _ if own.is_empty() => Vec::new(),
         Some(Ok(states)) => states,
         Some(Err(_)) | None => {
-            return Verified::Impossible { because: "its heap is not as a known glibc has it" };
+            return Verified::Impossible { because: NoState::UnknownHeap };
         }
     };
     for ((block, _), state) in own.iter().zip(states) {
@@ -93,14 +93,12 @@ fn look(
         }
     }
     match found {
-        Checked { checked: 0, .. } => {
-            Verified::Impossible { because: "all that was counted was freed since" }
-        }
+        Checked { checked: 0, .. } => Verified::Impossible { because: NoState::AllFreed },
         Checked { checked, unknown, .. } if checked == unknown && own.is_empty() => {
-            Verified::Impossible { because: "it is not of glibc's malloc, whose state alone can be read" }
+            Verified::Impossible { because: NoState::OtherAllocator }
         }
         Checked { checked, unknown, .. } if checked == unknown => {
-            Verified::Impossible { because: "it is in a part of the heap that could not be read" }
+            Verified::Impossible { because: NoState::Unread }
         }
         found => Verified::Allocator(found),
     }

@@ -3,10 +3,10 @@
 //!
 //! Source: <https://github.com/airbnb/node-memwatch>, "leak" event: "heap growth over 5 consecutive GCs".
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The heap after a major collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapSize {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
@@ -15,7 +15,7 @@ pub struct HeapSize {
 }
 
 /// The fields of memwatch's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapGrowth {
     /// Before the first growth.
     pub start: HeapSize,

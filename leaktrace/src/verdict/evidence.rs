@@ -1,7 +1,7 @@
 //! A judgement and everything that it rests on, as data. Words are made of it in `words`.
 
 use leaktrace_common::stack::StackId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     settings::Age,
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What a stack, or all stacks below a frame, are held to be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Verdict {
     /// Not enough is known.
@@ -64,7 +64,7 @@ impl Verdict {
 }
 
 /// What was said and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called {
     pub leak: bool,
     /// By blocks out of reach, which may hold where growth alone would not do.
@@ -76,7 +76,7 @@ pub struct Called {
 }
 
 /// What a suspect or a leak lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "what")]
 pub enum Lacking {
     /// Objects that got old.
@@ -97,7 +97,7 @@ pub enum Lacking {
     Alive { refuted: u64, checked: u64 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
     /// T1
@@ -129,7 +129,7 @@ impl Test {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Passes,
@@ -139,7 +139,7 @@ pub enum Outcome {
 }
 
 /// One test.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tested {
     pub test: Test,
     pub outcome: Outcome,
@@ -148,7 +148,7 @@ pub struct Tested {
 }
 
 /// Why a verdict was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "what")]
 pub enum Refuted {
     /// A test fails that passed.
@@ -162,7 +162,7 @@ pub enum Refuted {
 }
 
 /// Bytes per second, with a 95 % interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     pub bytes_per_s: f64,
     pub low: f64,
@@ -170,7 +170,7 @@ pub struct Rate {
 }
 
 /// How the survivors are spread over periods of equal activity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Periods with a survivor.
     pub filled: usize,
@@ -183,7 +183,7 @@ pub struct Spread {
 }
 
 /// How sure, and of what that is made: odds multiplied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// 0 to 1.
     pub probability: f64,
@@ -198,7 +198,7 @@ pub struct Confidence {
 }
 
 /// What the judgement rests on. Counts of a sampled heap are counts of samples; bytes and rates are of everything.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     pub tests: [Tested; 5],
     /// When the growth began that is judged, as a share of all that was traced; 0 is its start.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use leaktrace_common::stack::StackId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stack_name;
 use crate::ledger::Live;
@@ -45,7 +45,7 @@ impl HeapMoment {
 }
 
 /// A change; below 0 is less than before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Change {
     pub blocks: i64,
     pub bytes: i64,
@@ -61,7 +61,7 @@ impl Change {
 }
 
 /// What changed of one thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Changed<K> {
     pub what: K,
     pub change: Change,
@@ -70,16 +70,16 @@ pub struct Changed<K> {
 }
 
 /// What changed of a stack, and of what it allocates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChangedStack {
-    #[serde(serialize_with = "stack_name::one")]
+    #[serde(serialize_with = "stack_name::one", deserialize_with = "stack_name::read")]
     pub stack: StackId,
     pub change: Change,
     pub types: Vec<Changed<String>>,
 }
 
 /// What a difference is from, or to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
     /// Of tracing: nothing of before is known.
@@ -90,7 +90,7 @@ pub enum Point {
 }
 
 /// Everything that changed, what grew most first and what shrank most last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapDiff {
     pub from: Point,
     pub to: Point,

@@ -53,6 +53,7 @@ mod engine;
 mod evidence;
 mod heap_diff;
 mod judge;
+mod no_state;
 mod probability;
 mod settings;
 mod stack;
@@ -70,9 +71,10 @@ pub use evidence::{
     Called, Confidence, Evidence, Judgement, Lacking, Outcome, Rate, Refuted, Spread, Test, Tested, Verdict,
 };
 pub use heap_diff::{Change, Changed, ChangedStack, HeapDiff, HeapMoment, Point, size_class};
+pub use no_state::NoState;
 pub use settings::{Age, Ages, HeapKind, LEAK_EPOCHS, Moment, Settings};
 pub use stack::{Block, Seen};
-pub use stack_name::stack_name;
+pub use stack_name::{stack_name, stack_of_name};
 pub use sums::{Unreachable, Watched};
 pub use suppressions::{Named, Pattern, Suppressions, Unreadable};
 pub use timeline::Epoch;

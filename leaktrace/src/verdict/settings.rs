@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leaktrace_common::stack::{AGE_BUCKETS, AGE_UNIT_SHIFT, age_bucket};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A point on a heap's clock: nanoseconds of `CLOCK_MONOTONIC` for native memory, the number of major collections
 /// so far for a collected heap.
@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Moment(pub u64);
 
 /// A span of the same clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "unit", content = "value")]
 pub enum Age {
     Ns(u64),

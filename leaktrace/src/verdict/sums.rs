@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::timeline::BINS;
 
@@ -10,7 +10,7 @@ use super::timeline::BINS;
 pub(super) const BUCKETS: usize = 24;
 
 /// Blocks that a mark of everything reachable did not reach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreachable {
     pub blocks: u64,
     pub bytes: u64,
@@ -19,7 +19,7 @@ pub struct Unreachable {
 }
 
 /// Survivors that were watched for reads and writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watched {
     pub blocks: u64,
     /// Of those, the ones that were used.

@@ -1,14 +1,15 @@
 //! Survivors held against the allocator's own state: before something is called a leak, and while it is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     engine::Engine,
     evidence::{Called, Judgement, Lacking, Refuted, Verdict},
+    no_state::NoState,
 };
 
 /// By what the survivors of a judgement are known to be alive, beside the books.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum Verified {
     /// Nobody looked: nothing is suspected, or the process is not there to be looked at.
@@ -19,11 +20,11 @@ pub enum Verified {
     /// What the allocator has in its own memory.
     Allocator(Checked),
     /// It was tried, and there is nothing to hold them against.
-    Impossible { because: &'static str },
+    Impossible { because: NoState },
 }
 
 /// Survivors that were looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     pub checked: u64,
     /// In use by the allocator's own state.
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn survivors_that_are_in_use_let_a_leak_be_one() {
-        for verified in [of(200, 0), of(198, 2), Verified::Impossible { because: "" }] {
+        for verified in [of(200, 0), of(198, 2), Verified::Impossible { because: NoState::AllFreed }] {
             let said = Growing::new().after(120, 0, verified);
             assert_eq!((said.verdict, said.evidence.verified), (Verdict::Leak, verified));
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use leaktrace::{
-    cli::{Args, exit::Exit},
+    cli::{Args, Task, exit::Exit},
     run,
     runtime::v8::distort,
 };
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         other => panic!("LEAKTRACE_MISLED is {other:?}"),
     };
     distort::set(Some(wrong));
-    let Ok(plan) = Args::parse().plan() else { return Exit::Usage.into() };
+    let Ok(Task::Trace(plan)) = Args::parse().task() else { return Exit::Usage.into() };
     match run::run(&plan) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {

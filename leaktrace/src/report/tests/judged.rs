@@ -13,7 +13,7 @@ use crate::{
 
 /// So many epochs of a second in which `PARSE` leaves five blocks each; in the last one all but the last five are freed
 /// if `freed`.
-fn judged(epochs: u64, freed: bool, lost: u64) -> Report {
+pub(crate) fn judged(epochs: u64, freed: bool, lost: u64) -> Report {
     let mut ledger = Ledger::new(4096);
     events().iter().for_each(|event| ledger.apply(event));
     let mut judges = Judges::new(judge::Options {

@@ -9,7 +9,7 @@ use super::Styles;
 use crate::{
     report::{
         Report, Verdict,
-        amount::{bytes, counted, duration},
+        amount::{bytes, counted, duration, signed},
     },
     verdict::{Change, Changed, ChangedStack, HeapDiff, Point, stack_name},
 };
@@ -30,7 +30,7 @@ pub(super) fn verdicts(report: &Report, styles: &Styles, out: &mut dyn Write) ->
     if report.judged {
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         for verdict in &others {
-            let name = if verdict.suppressed.is_some() { "suppressed" } else { verdict.verdict };
+            let name = if verdict.suppressed.is_some() { "suppressed" } else { &verdict.verdict };
             *names.entry(name).or_default() += 1;
         }
         let names: Vec<String> = names.iter().map(|(name, number)| format!("{number} {name}")).collect();
@@ -113,8 +113,3 @@ const TYPES: usize = 12;
 /// And by stack, each with so many of its innermost frames.
 const STACKS: usize = 6;
 const FRAMES: usize = 4;
-
-fn signed(change: i64) -> String {
-    let sign = if change < 0 { "-" } else { "+" };
-    format!("{sign}{}", bytes(change.unsigned_abs()))
-}

@@ -5,7 +5,7 @@ use leaktrace_common::stack::StackId;
 use super::*;
 use crate::{
     ledger::Totals,
-    verdict::{Block, Engine, Epoch, Moment, Seen, Settings, Unreachable, Watched},
+    verdict::{Block, Engine, Epoch, Moment, NoState, Seen, Settings, Unreachable, Watched},
 };
 
 const EPOCH: u64 = 30_000_000_000;
@@ -97,7 +97,7 @@ fn it_is_said_by_what_survivors_are_known_to_be_alive() {
     );
     assert_eq!(verified(Verified::Nothing), "");
     assert_eq!(
-        verified(Verified::Impossible { because: "its process has ended" }),
+        verified(Verified::Impossible { because: NoState::ProcessEnded }),
         " Not held against the allocator's own state: its process has ended."
     );
     assert_eq!(

@@ -1,0 +1,160 @@
+//! What a stack is: written when it is first seen, and again where it gets other names.
+
+use leaktrace_common::stack::StackId;
+
+use super::{
+    columns::{Batch, Rows},
+    error::Malformed,
+};
+
+/// What tells stacks apart, in the order in which a report's are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) process: u32,
+    pub(super) stack: StackId,
+    pub(super) kind: MemoryKind,
+}
+
+/// [`crate::report::Stack::kind`]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(super) enum MemoryKind {
+    Heap,
+    Mapping,
+    JavaScript,
+}
+
+impl MemoryKind {
+    const ALL: [Self; 3] = [Self::Heap, Self::Mapping, Self::JavaScript];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Mapping => "mapping",
+            Self::JavaScript => "javascript",
+        }
+    }
+
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A stack without its numbers. Strings and frames are told by their places in the recording's lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Still {
+    pub(super) key: Key,
+    pub(super) pid: u32,
+    pub(super) owner: Option<u32>,
+    pub(super) function: Option<u32>,
+    pub(super) complete: bool,
+    pub(super) stopped: u32,
+    /// Outermost first: stacks of one thread begin alike.
+    pub(super) frames: Vec<u32>,
+}
+
+/// A stack begins as the one before it with so many frames at most: what is read of a byte stays within bounds.
+const SHARED: usize = 1024;
+
+mod column {
+    pub(super) const ID: usize = 0;
+    pub(super) const PROCESS: usize = 1;
+    pub(super) const STACK: usize = 2;
+    pub(super) const KIND: usize = 3;
+    pub(super) const PID: usize = 4;
+    pub(super) const OWNER: usize = 5;
+    pub(super) const FUNCTION: usize = 6;
+    pub(super) const STOPPED: usize = 7;
+    pub(super) const SHARED: usize = 8;
+    pub(super) const LENGTH: usize = 9;
+    pub(super) const FRAMES: usize = 10;
+    pub(super) const ALL: usize = 11;
+}
+
+/// Rows of them; ids, processes and frames are told by what they differ from the row before.
+#[derive(Debug)]
+pub(super) struct Stacks {
+    batch: Batch<{ column::ALL }>,
+    before: Option<(u32, Still)>,
+}
+
+impl Stacks {
+    pub(super) fn new() -> Self {
+        Self { batch: Batch::new(), before: None }
+    }
+
+    pub(super) fn add(&mut self, id: u32, still: Still) {
+        let Still { key, pid, owner, function, complete, stopped, frames } = &still;
+        let before = self.before.as_ref();
+        let change =
+            |now: u32, of: &dyn Fn(&(u32, Still)) -> u32| i64::from(now) - i64::from(before.map_or(0, of));
+        let batch = &mut self.batch;
+        batch.row();
+        batch.put_signed(column::ID, change(id, &|(id, _)| *id));
+        batch.put_signed(column::PROCESS, change(key.process, &|(_, still)| still.key.process));
+        batch.put_random(column::STACK, key.stack.0);
+        batch.put(column::KIND, key.kind as u64);
+        batch.put_signed(column::PID, change(*pid, &|(_, still)| still.pid));
+        batch.put(column::OWNER, owner.map_or(0, |owner| u64::from(owner) + 1));
+        batch.put(column::FUNCTION, function.map_or(0, |function| u64::from(function) + 1));
+        batch.put(column::STOPPED, u64::from(*stopped) * 2 + u64::from(*complete));
+        let known = before.map_or(&[][..], |(_, still)| &still.frames);
+        let shared = frames.iter().zip(known).take(SHARED).take_while(|(one, other)| one == other).count();
+        batch.put(column::SHARED, shared as u64);
+        batch.put(column::LENGTH, (frames.len() - shared) as u64);
+        for frame in &frames[shared..] {
+            batch.put(column::FRAMES, u64::from(*frame));
+        }
+        self.before = Some((id, still));
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.batch.size()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.before = None;
+        self.batch.take()
+    }
+
+    /// Reads rows, each with its id.
+    pub(super) fn each(bytes: &[u8], mut with: impl FnMut(u32, Still)) -> Result<(), Malformed> {
+        let mut rows = Rows::<{ column::ALL }>::of(bytes)?;
+        let (mut id, mut process, mut pid) = (0, 0, 0);
+        let mut before: Vec<u32> = Vec::new();
+        while rows.row() {
+            id = moved(id, rows.get_signed(column::ID)?)?;
+            process = moved(process, rows.get_signed(column::PROCESS)?)?;
+            let stack = StackId(rows.get_random(column::STACK)?);
+            let kind = usize::try_from(rows.get(column::KIND)?).ok();
+            let kind = kind.and_then(|at| MemoryKind::ALL.get(at)).ok_or(Malformed("a kind of memory"))?;
+            pid = moved(pid, rows.get_signed(column::PID)?)?;
+            let owner = rows.get_u32(column::OWNER)?.checked_sub(1);
+            let function = rows.get_u32(column::FUNCTION)?.checked_sub(1);
+            let stopped = rows.get(column::STOPPED)?;
+            let complete = stopped & 1 == 1;
+            let stopped = u32::try_from(stopped >> 1).map_err(|_| Malformed("a reason"))?;
+            let shared = rows.get_u32(column::SHARED)? as usize;
+            if shared > before.len().min(SHARED) {
+                return Err(Malformed("a number of shared frames"));
+            }
+            before.truncate(shared);
+            for _ in 0..rows.get_count(column::LENGTH, column::FRAMES)? {
+                before.push(rows.get_u32(column::FRAMES)?);
+            }
+            let key = Key { process, stack, kind: *kind };
+            with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// A number from the one before and what it differs by.
+pub(super) fn moved(before: u32, by: i64) -> Result<u32, Malformed> {
+    let now = i64::from(before).checked_add(by).and_then(|now| u32::try_from(now).ok());
+    now.ok_or(Malformed("a number out of its range"))
+}

@@ -1,0 +1,75 @@
+//! How memory went, a line a moment.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use super::{
+    Report, Totals,
+    amount::{bytes, count, duration, signed},
+    build::JAVASCRIPT,
+};
+
+/// What is shown of each moment of a recording.
+#[derive(Clone, Debug, Default)]
+pub struct Moments {
+    lines: Vec<Moment>,
+}
+
+#[derive(Clone, Debug)]
+struct Moment {
+    traced_ns: u64,
+    totals: Totals,
+    /// Estimated live bytes; none without a JavaScript engine.
+    javascript: Option<u64>,
+    /// Leaks and suspects.
+    told: String,
+}
+
+impl Moments {
+    /// The next one.
+    pub fn add(&mut self, report: &Report) {
+        let has_engine = report.processes.iter().any(|process| process.javascript.is_some());
+        let samples = report.stacks.iter().filter(|stack| stack.kind == JAVASCRIPT);
+        let live = samples.map(|stack| stack.totals.live_bytes).sum();
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for verdict in report.verdicts.iter().filter(|verdict| verdict.is_told()) {
+            *names.entry(&verdict.verdict).or_default() += 1;
+        }
+        let told = names.iter().map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>();
+        self.lines.push(Moment {
+            traced_ns: report.traced_ns,
+            totals: report.totals,
+            javascript: has_engine.then_some(live),
+            told: told.join(", "),
+        });
+    }
+
+    /// Whole lines.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let has_engine = self.lines.iter().any(|line| line.javascript.is_some());
+        let javascript = if has_engine { format!("{:>12}", "JavaScript") } else { String::new() };
+        writeln!(out, "{:>12}{:>12}{:>12}{:>14}{javascript}  verdicts", "after", "live", "change", "blocks")?;
+        let mut before = 0;
+        for Moment { traced_ns, totals, javascript, told } in &self.lines {
+            let change = signed(totals.live_bytes.wrapping_sub(before).cast_signed());
+            before = totals.live_bytes;
+            let javascript = match (has_engine, javascript) {
+                (false, _) => String::new(),
+                (true, live) => format!("{:>12}", live.map_or_else(String::new, bytes)),
+            };
+            let line = format!(
+                "{:>12}{:>12}{change:>12}{:>14}{javascript}  {told}",
+                duration(*traced_ns),
+                bytes(totals.live_bytes),
+                count(totals.live_blocks)
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
