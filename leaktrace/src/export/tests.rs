@@ -1,6 +1,7 @@
 //! One report in every form: what each holds, and that their sums are those of the report.
 
 mod profiles;
+mod readers;
 mod sums;
 mod world;
 
