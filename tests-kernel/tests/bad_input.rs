@@ -72,7 +72,7 @@ fn a_suppress_file_that_makes_no_sense_is_said_before_tracing() {
 fn an_output_file_that_cannot_be_written_is_said_before_tracing() {
     needs_root();
     let mut program = Program::c("family.c").unwrap();
-    for flag in ["--json", "--folded"] {
+    for flag in ["--json", "--folded", "--flamegraph", "--pprof", "--speedscope", "--heapprofile", "--html"] {
         let ended = run(&["--pid", &program.pid().to_string(), flag, "/nonexistent/folder/out"]).unwrap();
         says(&ended, WRONG_USAGE, &["cannot write", "/nonexistent/folder/out"]);
         assert!(!ended.stderr.contains("attached"), "{}", ended.stderr);
