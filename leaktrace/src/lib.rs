@@ -32,3 +32,13 @@ pub mod symbolize;
 pub mod target;
 pub mod unwind;
 pub mod verdict;
+
+// The harness of the kernel tests is built on this crate and so cannot be a dependency.
+#[cfg(test)]
+#[path = "../../tests-kernel/src/skip.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "it is a part of the harness, and `cargo xtask test` reads its mark"
+)]
+mod skip;

@@ -8,22 +8,16 @@ mod chromium;
 mod go;
 mod schemas;
 
-// The harness of the kernel tests is built on this crate and so cannot be a dependency.
-#[path = "../../../../tests-kernel/src/skip.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "it is a part of the harness, and `cargo xtask test` reads its mark"
-)]
-mod skip;
-
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::report::{Exporter, Report};
+use crate::{
+    report::{Exporter, Report},
+    skip,
+};
 
 /// A fresh folder; removed by the drop.
 struct Folder(PathBuf);

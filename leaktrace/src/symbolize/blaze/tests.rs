@@ -1,14 +1,5 @@
 //! On files made by the machine's C compiler; where there is none the tests say so and pass.
 
-// The harness of the kernel tests is built on this crate and so cannot be a dependency.
-#[path = "../../../../tests-kernel/src/skip.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "it is a part of the harness, and `cargo xtask test` reads its mark"
-)]
-mod skip;
-
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -17,7 +8,10 @@ use std::{
 use object::{Object, ObjectSegment, ObjectSymbol};
 
 use super::*;
-use crate::symbolize::{Names, SymbolThread, Symbolizer};
+use crate::{
+    skip,
+    symbolize::{Names, SymbolThread, Symbolizer},
+};
 
 const SOURCE: &str = "
 static inline __attribute__((always_inline)) int inner(volatile int *p) {

@@ -69,25 +69,25 @@ impl Browser {
         });
         let mut browser =
             Self { process, to, from: receiver, next: 0, session: String::new(), events: Vec::new(), folder };
-        let page = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
+        let page = browser.ask("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": page["targetId"], "flatten": true});
         browser.session =
-            browser.ask("Target.attachToTarget", attach)["sessionId"].as_str().unwrap().to_owned();
+            browser.ask("Target.attachToTarget", &attach)["sessionId"].as_str().unwrap().to_owned();
         for domain in ["Page", "Runtime", "Network"] {
-            browser.ask(&format!("{domain}.enable"), json!({}));
+            browser.ask(&format!("{domain}.enable"), &json!({}));
         }
-        browser.ask("Page.navigate", json!({"url": url}));
+        browser.ask("Page.navigate", &json!({"url": url}));
         browser.wait(|event| event["method"] == "Page.loadEventFired");
         browser
     }
 
     /// What a command answers.
-    fn ask(&mut self, method: &str, params: Value) -> Value {
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
         let session = self.session.clone();
         self.ask_in(&session, method, params)
     }
 
-    fn ask_in(&mut self, session: &str, method: &str, params: Value) -> Value {
+    fn ask_in(&mut self, session: &str, method: &str, params: &Value) -> Value {
         self.next += 1;
         let mut message = json!({"id": self.next, "method": method, "params": params});
         if !session.is_empty() {
@@ -114,7 +114,7 @@ impl Browser {
     /// The frame within the page: it is sandboxed, so the browser has it in a process of its own, with a session.
     pub(super) fn frame(&mut self) -> String {
         let all = json!({"autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true});
-        self.ask("Target.setAutoAttach", all);
+        self.ask("Target.setAutoAttach", &all);
         self.wait(|event| event["method"] == "Target.attachedToTarget" && is_frame(event));
         let attached = self.events.iter().find(|event| is_frame(event)).unwrap();
         attached["params"]["sessionId"].as_str().unwrap().to_owned()
@@ -124,7 +124,7 @@ impl Browser {
     pub(super) fn value(&mut self, frame: Option<&str>, expression: &str) -> Value {
         let session = frame.map_or_else(|| self.session.clone(), str::to_owned);
         let params = json!({"expression": expression, "returnByValue": true});
-        let answer = self.ask_in(&session, "Runtime.evaluate", params);
+        let answer = self.ask_in(&session, "Runtime.evaluate", &params);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
@@ -141,13 +141,13 @@ impl Browser {
     pub(super) fn click(&mut self, x: f64, y: f64) {
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1});
-            self.ask("Input.dispatchMouseEvent", event);
+            self.ask("Input.dispatchMouseEvent", &event);
         }
     }
 
     /// Kept as `target/exports/NAME.png`.
     pub(super) fn picture(&mut self, name: &str) {
-        let png = self.ask("Page.captureScreenshot", json!({}));
+        let png = self.ask("Page.captureScreenshot", &json!({}));
         let text = self.folder.0.join("picture");
         std::fs::write(&text, png["data"].as_str().unwrap()).unwrap();
         let folder = target().join("exports");
