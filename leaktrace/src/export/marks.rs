@@ -20,7 +20,7 @@ impl<'a> Marks<'a> {
 
     /// `LEAK PROVEN`, `LEAK` or `SUSPECT`.
     pub(super) fn name(&self, stack: &Stack) -> Option<&'a str> {
-        self.get(stack).map(|verdict| verdict.verdict)
+        self.get(stack).map(|verdict| verdict.verdict.as_ref())
     }
 
     pub(super) fn is_leak(&self, stack: &Stack) -> bool {

@@ -162,6 +162,6 @@ fn coverage(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "<p class=\"note\">leaktrace {}; everything is in its report by --json.</p>",
-        Escaped(report.leaktrace)
+        Escaped(&report.leaktrace)
     )
 }

@@ -63,7 +63,7 @@ fn row(
     if let Some(mark) = mark {
         write!(out, "<b>{}</b> ", Escaped(mark))?;
     }
-    write!(out, "{}", Escaped(owner.unwrap_or(kind)))?;
+    write!(out, "{}", Escaped(owner.as_ref().unwrap_or(kind)))?;
     for kind in path.stack.types.iter().take(3) {
         write!(out, "<br>{} {}", Escaped(&kind.name), bytes(kind.live.bytes))?;
     }
