@@ -168,8 +168,18 @@ impl State {
 
     fn take(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
         match kind {
-            Kind::Strings => each(bytes).try_for_each(|string| Ok(self.strings.push(string?))),
-            Kind::Frames => each(bytes).try_for_each(|frame| Ok(self.frames.push(frame?))),
+            Kind::Strings => {
+                for string in each(bytes) {
+                    self.strings.push(string?);
+                }
+                Ok(())
+            }
+            Kind::Frames => {
+                for frame in each(bytes) {
+                    self.frames.push(frame?);
+                }
+                Ok(())
+            }
             Kind::Processes => each(bytes).try_for_each(|process| {
                 let ProcessAt { place, is } = process?;
                 put(&mut self.processes, place, is)

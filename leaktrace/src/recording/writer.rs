@@ -152,9 +152,9 @@ impl Moment<'_> {
                 continue;
             }
             if place < known.len() {
-                known[place] = digest
+                known[place] = digest;
             } else {
-                known.push(digest)
+                known.push(digest);
             }
             if bytes.len() >= block::FULL {
                 self.block(kind, &std::mem::take(&mut bytes))?;

@@ -41,7 +41,10 @@ const OWN: [Way; 4] = [
     Way::Bare,
     Way::Leaktrace { label: "leaktrace --exact", flags: &["--exact"] },
     Way::Leaktrace { label: "leaktrace --budget 5%", flags: &["--budget", "5%"] },
-    Way::Leaktrace { label: "probes at entries (bcc memleak's way)", flags: &["--exact", "--probe-at-entry"] },
+    Way::Leaktrace {
+        label: "probes at entries (bcc memleak's way)",
+        flags: &["--exact", "--probe-at-entry"],
+    },
 ];
 
 impl Way {

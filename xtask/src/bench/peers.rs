@@ -93,7 +93,11 @@ impl Peer {
     fn attach(&self, pid: u32, attached: &'static str) -> Result<Child> {
         let mut command = Command::new(self.command[0]);
         command.args(&self.command[1..]).arg(pid.to_string()).args(["3600", "1"]);
-        command.env("PYTHONUNBUFFERED", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut tool = command.spawn().context("starting it")?;
         let lines = BufReader::new(tool.stdout.take().context("its output")?).lines();
         let (say, hear) = mpsc::channel();
