@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::export::Metric;
 
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Files")]
 pub(super) struct Outputs {
     /// Write stacks in flamegraph.pl's folded format
     #[arg(long, value_name = "FILE")]
