@@ -1,7 +1,7 @@
 //! Writes a recording: at each moment what is new or has changed since the one before.
 //!
 //! Of what was written the writer keeps what it needs to know changes by, not the contents: 56 bytes a stack (its key,
-//! its number and two digests), 20 a frame; a hash table has up to twice that. A digest of 64 bits of one stack's numbers is
+//! its number and two digests), 32 a frame; a hash table has up to twice that. A digest of 64 bits of one stack's numbers is
 //! the same for others by one chance in 10^19; frames are told from all others by 128 bits.
 
 use std::{

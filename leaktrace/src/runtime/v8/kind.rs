@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use super::{layout::Types, object::FIRST_NOT_STRING};
+use super::{layout::Types, object::FIRST_NOT_STRING, unnamed::unnamed};
 
 /// Objects that V8 makes for itself, by what they are for: the first whose word is in the type's name counts.
 /// Order matters: `FixedDoubleArray` is no `Array` of a program.
@@ -40,7 +40,8 @@ pub(super) struct Kinds {
 
 impl Kinds {
     pub(super) fn new(types: &Types) -> Self {
-        let known = types.names.iter().chain(&types.unnamed);
+        let unnamed = unnamed(&types.names);
+        let known = types.names.iter().chain(&unnamed);
         let names = known.map(|(kind, name)| (*kind, plain(name))).collect();
         Self { names, functions: types.first_function..=types.last_function }
     }

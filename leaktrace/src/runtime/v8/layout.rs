@@ -150,6 +150,4 @@ pub struct Types {
     pub first_object: u16,
     /// Every instance type that the binary names, sorted: (12, "JSObject") from `v8dbg_type_JSObject__JS_OBJECT_TYPE`.
     pub names: Vec<(u16, String)>,
-    /// Those that it does not, as far as they follow from these.
-    pub unnamed: Vec<(u16, String)>,
 }

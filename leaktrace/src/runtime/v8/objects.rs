@@ -6,7 +6,6 @@
 use super::{
     constants::Constants,
     layout::{Bytecode, Code, Deopt, Function, Layout, Map, Scope, Script, Shared, Types, Version},
-    unnamed::unnamed,
 };
 
 /// Names of the constants that a binary lacks.
@@ -59,9 +58,7 @@ pub(super) fn map_and_types(constants: &Constants<'_>) -> Result<(Map, Types), M
     };
     let js_function = asked.instance_type("JSFunction");
     let bound = |name: &str| constants.value(name).and_then(|value| u16::try_from(value).ok());
-    let names = constants.instance_types();
     let types = Types {
-        unnamed: unnamed(&names),
         map: asked.instance_type("Map"),
         shared: asked.instance_type("SharedFunctionInfo"),
         script: asked.instance_type("Script"),
@@ -74,7 +71,7 @@ pub(super) fn map_and_types(constants: &Constants<'_>) -> Result<(Map, Types), M
         last_function: bound("LastJSFunctionType").unwrap_or(js_function + 15),
         // Below are only WebAssembly's objects, whose maps have something else where the constructor is.
         first_object: asked.instance_type("JSProxy"),
-        names,
+        names: constants.instance_types(),
     };
     asked.missing.none_or((map, types))
 }

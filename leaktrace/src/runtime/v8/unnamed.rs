@@ -9,6 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::object::FIRST_NOT_STRING;
+
 /// Behind the first, one after the other. Node 26 has another one behind these, node 20 other classes.
 const BEHIND: [(&str, &[&str]); 2] = [
     (
@@ -34,7 +36,8 @@ const CONTEXTS: u16 = 10;
 
 /// What is not among `named`, sorted by type.
 pub(super) fn unnamed(named: &[(u16, String)]) -> Vec<(u16, String)> {
-    let taken: BTreeSet<u16> = named.iter().map(|(kind, _)| *kind).collect();
+    let kinds = named.iter().map(|(kind, _)| *kind);
+    let taken: BTreeSet<u16> = kinds.filter(|kind| *kind >= FIRST_NOT_STRING).collect();
     let of = |class: &str| named.iter().find(|(_, name)| name == class).map(|(kind, _)| *kind);
     let mut found = BTreeMap::new();
     for (kind, before) in taken.iter().zip(taken.iter().skip(1)) {

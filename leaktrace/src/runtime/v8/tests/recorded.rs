@@ -128,7 +128,6 @@ pub(super) fn layout(sizes: Vec<u8>) -> Layout {
             last_function: 0x822,
             first_object: 0x123,
             names: named.map(|(kind, name)| (kind, name.to_owned())).to_vec(),
-            unnamed: Vec::new(),
         },
     }
 }
