@@ -5,6 +5,7 @@ mod bench;
 mod bpf;
 mod checkout;
 mod command;
+mod dist;
 mod kernels;
 mod layers;
 mod lint;
@@ -40,6 +41,8 @@ enum Command {
     Lint,
     /// What tracing costs: a malloc and free, or with --javascript a node program's CPU time
     Bench(bench::Args),
+    /// Writes what a package has beside the program: shell completions and man pages
+    Dist,
     /// What walking a stack costs beside the kernel's own way, and how long unwind tables take
     Unwind(unwind::Args),
     /// Boots older kernels under emulation and holds leaktrace's reports there against the truth
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&checkout, &args),
         Command::Lint => lint::run(&checkout),
         Command::Bench(args) => bench::run(&checkout, &args),
+        Command::Dist => dist::run(&checkout),
         Command::Unwind(args) => unwind::run(&checkout, &args),
         Command::Kernels(args) => kernels::run(&checkout, &args),
         Command::Zoo(args) => zoo::run(&checkout, &args),
