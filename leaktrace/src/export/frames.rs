@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::report::Frame;
+use crate::{report::Frame, symbolize::file_name};
 
 /// Formats that have a place for it say it there; folded stacks have flamegraph.pl's suffixes only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,10 +82,6 @@ pub(super) fn folded(frame: &Frame) -> String {
 /// The source file, else the file that the code is from.
 pub(super) fn file(frame: &Frame) -> Option<&str> {
     frame.file.as_deref().or(frame.module.as_deref())
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 pub(super) fn clean(name: &str) -> String {

@@ -10,7 +10,7 @@ pub(super) struct Marks<'a>(HashMap<(u32, &'a str), &'a Verdict>);
 impl<'a> Marks<'a> {
     pub(super) fn of(report: &'a Report) -> Self {
         let mut marks = HashMap::new();
-        for verdict in report.verdicts.iter().filter(|verdict| is_bad(verdict)) {
+        for verdict in report.verdicts.iter().filter(|verdict| verdict.is_bad()) {
             for member in &verdict.members {
                 marks.entry((verdict.process, member.as_str())).or_insert(verdict);
             }
@@ -24,14 +24,10 @@ impl<'a> Marks<'a> {
     }
 
     pub(super) fn is_leak(&self, stack: &Stack) -> bool {
-        self.get(stack).is_some_and(|verdict| verdict.state.is_leak())
+        self.get(stack).is_some_and(Verdict::is_leak)
     }
 
     fn get(&self, stack: &Stack) -> Option<&'a Verdict> {
         self.0.get(&(stack.process, stack.stack.as_str())).copied()
     }
-}
-
-fn is_bad(verdict: &Verdict) -> bool {
-    verdict.suppressed.is_none() && (verdict.state.is_leak() || verdict.state.is_suspect())
 }

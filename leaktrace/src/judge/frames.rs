@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::{
     attribute::{Frame, Place},
     ledger::Ledger,
-    symbolize::{Name, Named as Looked, Names},
+    symbolize::{Name, Named as Looked, Names, file_name},
     verdict::{FrameId, Named},
 };
 
@@ -132,7 +132,7 @@ impl Known {
     #[must_use]
     pub fn label(&self) -> String {
         let Some(function) = &self.function else {
-            let module = self.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+            let module = self.module.as_deref().map(file_name);
             return module.map_or("(unknown function)".to_owned(), |module| format!("(unknown in {module})"));
         };
         match (&self.file, self.line) {

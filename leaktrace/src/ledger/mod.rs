@@ -66,6 +66,18 @@ pub enum Kind {
     JavaScript,
 }
 
+impl Kind {
+    /// As reports have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Mapping => "mapping",
+            Self::JavaScript => "javascript",
+        }
+    }
+}
+
 /// One stack of one process, with its memory.
 #[derive(Clone, Debug)]
 pub struct Site<'a> {

@@ -14,7 +14,10 @@ use super::{
     rebuild::rebuild,
     stacks::{Stacks, Still},
 };
-use crate::report::{Cycle, Frame, Process, Report, Verdict};
+use crate::{
+    ledger::State as LifeState,
+    report::{Cycle, Frame, Process, Report, Verdict},
+};
 
 /// A recording that is being read.
 pub struct Reader<F> {
@@ -103,7 +106,7 @@ impl<F: Read + Seek> Reader<F> {
         if is_anew {
             self.state = State::default();
         }
-        self.state.begin(begin)?;
+        self.state.begin(begin);
         loop {
             let (kind, bytes) = self.block()?;
             if kind.ends_moment() {
@@ -159,11 +162,10 @@ impl<F: Read + Seek> Reader<F> {
 }
 
 impl State {
-    fn begin(&mut self, begin: Begin) -> Result<(), Malformed> {
+    fn begin(&mut self, begin: Begin) {
         self.processes.truncate(begin.processes);
         self.verdicts.truncate(begin.verdicts);
         self.begin = Some(begin);
-        Ok(())
     }
 
     fn take(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
@@ -208,7 +210,6 @@ impl State {
 
     fn stacks(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let Self { stacks, strings, frames, .. } = self;
-        let mut result = Ok(());
         let is_there = |id: u32, length: usize| (id as usize) < length;
         Stacks::each(bytes, |id, still| {
             let at = id as usize;
@@ -217,8 +218,7 @@ impl State {
                 && named.into_iter().flatten().all(|string| is_there(string, strings.len()))
                 && still.frames.iter().all(|frame| is_there(*frame, frames.len()));
             if !is_sound {
-                result = Err(Malformed("a stack"));
-                return;
+                return Err(Malformed("a stack"));
             }
             match stacks.get_mut(at) {
                 Some(Some(known)) => known.still = still,
@@ -227,8 +227,8 @@ impl State {
                     if let Some(free) = other { *free = new } else { stacks.push(new) }
                 }
             }
-        })?;
-        result
+            Ok(())
+        })
     }
 
     fn changes(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
@@ -262,7 +262,10 @@ impl State {
 
 /// Whether blocks of a process get older.
 pub(super) fn running(processes: &[Process]) -> HashMap<u32, bool> {
-    processes.iter().map(|process| (process.process, process.state == "running")).collect()
+    processes
+        .iter()
+        .map(|process| (process.process, process.state == LifeState::Running.describe()))
+        .collect()
 }
 
 /// Lists grow by one at a time.

@@ -1,7 +1,7 @@
 //! From what a recording holds at a moment to the report of it: the same to the byte, since lists are built in the order
 //! in which [`Report::new`] builds them.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::collections::HashMap;
 
 use super::{
     ages::Clock,
@@ -11,7 +11,7 @@ use super::{
     stacks::Still,
 };
 use crate::{
-    report::{Frame, Process, Report, Stack, Type, VERSION},
+    report::{Frame, Process, Report, Stack, Type, VERSION, rank},
     verdict::{Changed, ChangedStack, HeapDiff, stack_name},
 };
 
@@ -29,10 +29,7 @@ pub(super) fn rebuild(state: &State) -> Option<Report> {
             stack(state, known, Clock { traced_ns: begin.traced_ns, runs }, &mut frames)
         })
         .collect();
-    stacks.sort_by_key(|stack| Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)));
-    for (at, stack) in stacks.iter_mut().enumerate() {
-        stack.rank = at + 1;
-    }
+    rank(&mut stacks);
     let Begin {
         leaktrace,
         traced_ns,
@@ -138,6 +135,6 @@ fn difference(state: &State, diff: Diff, listed: &[&Known]) -> HeapDiff {
             stacks.push(ChangedStack { stack: known.still.key.stack, change: *change, types });
         }
     }
-    stacks.sort_unstable_by_key(|one| (Reverse(one.change.bytes), one.stack));
+    stacks.sort_by_key(ChangedStack::order);
     HeapDiff { from, to, from_ns, to_ns, all, types, stacks }
 }

@@ -6,38 +6,22 @@ use super::{
     columns::{Batch, Rows},
     error::Malformed,
 };
+use crate::ledger::Kind;
 
 /// What tells stacks apart, in the order in which a report's are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) process: u32,
     pub(super) stack: StackId,
-    pub(super) kind: MemoryKind,
+    pub(super) kind: Kind,
 }
 
-/// [`crate::report::Stack::kind`]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub(super) enum MemoryKind {
-    Heap,
-    Mapping,
-    JavaScript,
-}
+/// The file's numbers of kinds.
+const KINDS: [Kind; 3] = [Kind::Heap, Kind::Mapping, Kind::JavaScript];
 
-impl MemoryKind {
-    const ALL: [Self; 3] = [Self::Heap, Self::Mapping, Self::JavaScript];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Heap => "heap",
-            Self::Mapping => "mapping",
-            Self::JavaScript => "javascript",
-        }
-    }
-
-    pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
+/// Of [`crate::report::Stack::kind`].
+pub(super) fn kind_of_name(name: &str) -> Option<Kind> {
+    KINDS.into_iter().find(|kind| kind.name() == name)
 }
 
 /// A stack without its numbers. Strings and frames are told by their places in the recording's lists.
@@ -93,7 +77,7 @@ impl Stacks {
         batch.put_signed(column::ID, change(id, &|(id, _)| *id));
         batch.put_signed(column::PROCESS, change(key.process, &|(_, still)| still.key.process));
         batch.put_random(column::STACK, key.stack.0);
-        batch.put(column::KIND, key.kind as u64);
+        batch.put(column::KIND, KINDS.iter().take_while(|kind| **kind != key.kind).count() as u64);
         batch.put_signed(column::PID, change(*pid, &|(_, still)| still.pid));
         batch.put(column::OWNER, owner.map_or(0, |owner| u64::from(owner) + 1));
         batch.put(column::FUNCTION, function.map_or(0, |function| u64::from(function) + 1));
@@ -122,7 +106,10 @@ impl Stacks {
     }
 
     /// Reads rows, each with its id.
-    pub(super) fn each(bytes: &[u8], mut with: impl FnMut(u32, Still)) -> Result<(), Malformed> {
+    pub(super) fn each(
+        bytes: &[u8],
+        mut with: impl FnMut(u32, Still) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         let mut rows = Rows::<{ column::ALL }>::of(bytes)?;
         let (mut id, mut process, mut pid) = (0, 0, 0);
         let mut before: Vec<u32> = Vec::new();
@@ -131,7 +118,7 @@ impl Stacks {
             process = moved(process, rows.get_signed(column::PROCESS)?)?;
             let stack = StackId(rows.get_random(column::STACK)?);
             let kind = usize::try_from(rows.get(column::KIND)?).ok();
-            let kind = kind.and_then(|at| MemoryKind::ALL.get(at)).ok_or(Malformed("a kind of memory"))?;
+            let kind = kind.and_then(|at| KINDS.get(at)).ok_or(Malformed("a kind of memory"))?;
             pid = moved(pid, rows.get_signed(column::PID)?)?;
             let owner = rows.get_u32(column::OWNER)?.checked_sub(1);
             let function = rows.get_u32(column::FUNCTION)?.checked_sub(1);
@@ -147,7 +134,7 @@ impl Stacks {
                 before.push(rows.get_u32(column::FRAMES)?);
             }
             let key = Key { process, stack, kind: *kind };
-            with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() });
+            with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() })?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::{
     changes::Changes,
     moment::{At, Begin, Cycles, append},
     reader::running,
-    stacks::{Key, MemoryKind, Stacks, Still},
+    stacks::{Key, Stacks, Still, kind_of_name},
     strings::Strings,
 };
 use crate::{
@@ -122,6 +122,11 @@ impl Moment<'_> {
         self.packer.write(kind, unpacked, self.out).map(drop)
     }
 
+    /// Writes what was gathered if it is so much, and leaves nothing of it.
+    fn spill(&mut self, kind: Kind, bytes: &mut Vec<u8>, least: usize) -> io::Result<()> {
+        if bytes.len() < least { Ok(()) } else { self.block(kind, &std::mem::take(bytes)) }
+    }
+
     /// Strings that rows name come before these.
     fn rows(&mut self, kind: Kind, rows: &[u8]) -> io::Result<()> {
         let strings = self.tables.strings.take()?;
@@ -156,11 +161,9 @@ impl Moment<'_> {
             } else {
                 known.push(digest);
             }
-            if bytes.len() >= block::FULL {
-                self.block(kind, &std::mem::take(&mut bytes))?;
-            }
+            self.spill(kind, &mut bytes, block::FULL)?;
         }
-        if bytes.is_empty() { Ok(()) } else { self.block(kind, &bytes) }.map(|()| known)
+        self.spill(kind, &mut bytes, 1).map(|()| known)
     }
 
     /// Processes; of their collections only those that came since.
@@ -183,7 +186,7 @@ impl Moment<'_> {
                 append(&mut bytes, &Cycles { process: process.process, latest, new })?;
             }
         }
-        if bytes.is_empty() { Ok(()) } else { self.block(Kind::Cycles, &bytes) }
+        self.spill(Kind::Cycles, &mut bytes, 1)
     }
 
     /// The frames' numbers in the file.
@@ -199,16 +202,11 @@ impl Moment<'_> {
             let id = *self.tables.frames.entry(identity).or_insert(next);
             if id == next {
                 append(&mut bytes, frame)?;
-                if bytes.len() >= block::FULL {
-                    self.block(Kind::Frames, &std::mem::take(&mut bytes))?;
-                }
+                self.spill(Kind::Frames, &mut bytes, block::FULL)?;
             }
             ids.push(id);
         }
-        if !bytes.is_empty() {
-            self.block(Kind::Frames, &bytes)?;
-        }
-        Ok(ids)
+        self.spill(Kind::Frames, &mut bytes, 1).map(|()| ids)
     }
 
     /// Stacks that are new or have other names now.
@@ -315,7 +313,7 @@ fn outermost_first<'a>(stack: &'a Stack, frames: &'a [u32]) -> impl Iterator<Ite
 /// A report's stacks in the order in which they were built.
 fn order(report: &Report) -> io::Result<Vec<(Key, &Stack)>> {
     let key = |stack: &Stack| {
-        let (kind, id) = (MemoryKind::of_name(&stack.kind)?, stack_of_name(&stack.stack)?);
+        let (kind, id) = (kind_of_name(&stack.kind)?, stack_of_name(&stack.stack)?);
         Some(Key { process: stack.process, stack: id, kind })
     };
     let keyed = report.stacks.iter().map(|stack| key(stack).map(|key| (key, stack)));

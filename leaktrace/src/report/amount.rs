@@ -1,5 +1,7 @@
 //! Amounts as a person reads them.
 
+use std::collections::BTreeMap;
+
 use bytesize::ByteSize;
 
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -28,6 +30,19 @@ pub(super) fn signed(change: i64) -> String {
 /// `1 block`, `2 blocks`
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// `+1 block`, `-2 blocks`
+pub(super) fn signed_count(change: i64, noun: &str) -> String {
+    let sign = if change < 0 { '-' } else { '+' };
+    format!("{sign}{}", counted(change.unsigned_abs(), noun))
+}
+
+/// How often there is each: `1 LEAK, 2 SUSPECT`
+pub(super) fn tally<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    names.for_each(|name| *numbers.entry(name).or_default() += 1);
+    numbers.iter().map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A pause of a program: to a tenth of a millisecond.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// [`Stack::kind`].
-pub(super) const JAVASCRIPT: &str = "javascript";
+pub(super) const JAVASCRIPT: &str = Kind::JavaScript.name();
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,10 +39,7 @@ impl Report {
         let mut frames = Frames::new(ledger, names);
         let of_site = |site| stack(ledger, names, options, site, &mut frames);
         let mut stacks: Vec<Stack> = sites.iter().map(of_site).collect();
-        stacks.sort_by_key(|stack| Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)));
-        for (at, stack) in stacks.iter_mut().enumerate() {
-            stack.rank = at + 1;
-        }
+        rank(&mut stacks);
         let mut totals = Totals::default();
         for stack in stacks.iter().filter(|stack| stack.kind != JAVASCRIPT) {
             totals.add(stack.totals);
@@ -129,6 +126,14 @@ impl Totals {
     }
 }
 
+/// Stacks in the order of reports: by live bytes, most first. Those that have as much stay as they were.
+pub(crate) fn rank(stacks: &mut [Stack]) {
+    stacks.sort_by_key(|stack| Reverse((stack.totals.live_bytes, stack.totals.alloc_bytes)));
+    for (at, stack) in stacks.iter_mut().enumerate() {
+        stack.rank = at + 1;
+    }
+}
+
 fn described(
     ledger: &Ledger,
     names: &Names,
@@ -171,12 +176,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         stack: stack_name(site.stack),
         pid: site.process.pid,
         process: site.process.id.0,
-        kind: match site.kind {
-            Kind::Heap => "heap",
-            Kind::Mapping => "mapping",
-            Kind::JavaScript => JAVASCRIPT,
-        }
-        .into(),
+        kind: site.kind.name().into(),
         function: site.taken.and_then(|taken| ledger.hook(taken.hook)).map(str::to_owned),
         totals,
         oldest_age_ns: blocks.first().map(|block| age(block.born)),
@@ -241,7 +241,7 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
         Counter::ALL.iter().map(|counter| (*counter, ledger.counter(*counter))).collect();
     let lost = counters.iter().filter(|(counter, _)| counter.kind() == CounterKind::Lost);
     let lost: u64 = lost.map(|(_, count)| count).sum();
-    let heap = || stacks.iter().filter(|stack| stack.kind == "heap");
+    let heap = || stacks.iter().filter(|stack| stack.kind == Kind::Heap.name());
     let (allocs, frees) = (
         heap().map(|stack| stack.totals.allocs).sum::<u64>(),
         heap().map(|stack| stack.totals.frees).sum::<u64>(),

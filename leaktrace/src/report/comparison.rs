@@ -17,7 +17,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Frame, Report, Stack, Text, Totals, Verdict, build::JAVASCRIPT};
-use crate::verdict::Change;
+use crate::{symbolize::file_name, verdict::Change};
 
 /// Of the JSON schema.
 const VERSION: u32 = 1;
@@ -201,17 +201,13 @@ impl Place {
     fn of(frame: &Frame) -> Self {
         Self {
             function: frame.function.clone(),
-            module: frame.module.as_deref().map(file_name),
+            // An upgrade may have another folder.
+            module: frame.module.as_deref().map(file_name).map(str::to_owned),
             offset: if frame.function.is_some() { None } else { frame.offset.clone() },
             file: frame.file.clone(),
             line: frame.line,
         }
     }
-}
-
-/// An upgrade may have another folder.
-fn file_name(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
 /// Of what is worth a paragraph on either side. Several processes may have the same: the surest one is told.
@@ -222,7 +218,7 @@ fn judged(before: &Report, after: &Report) -> Vec<Judged> {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.is_told()) {
             let place = |frame: &super::VerdictFrame| Place {
                 function: frame.function.clone(),
-                module: frame.module.as_deref().map(file_name),
+                module: frame.module.as_deref().map(file_name).map(str::to_owned),
                 offset: None,
                 file: frame.file.clone(),
                 line: frame.line,

@@ -39,6 +39,7 @@ use crate::verdict::HeapDiff;
 
 pub use amount::duration;
 pub use build::Options;
+pub(crate) use build::rank;
 pub use comparison::Comparison;
 pub use cost::Cost;
 pub use javascript::{CollectionTotals, Cycle, Estimate, Generation, JavaScript, Type};

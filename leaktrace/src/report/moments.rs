@@ -1,13 +1,10 @@
 //! How memory went, a line a moment.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use super::{
     Report, Totals,
-    amount::{bytes, count, duration, signed},
+    amount::{bytes, count, duration, signed, tally},
     build::JAVASCRIPT,
 };
 
@@ -33,16 +30,12 @@ impl Moments {
         let has_engine = report.processes.iter().any(|process| process.javascript.is_some());
         let samples = report.stacks.iter().filter(|stack| stack.kind == JAVASCRIPT);
         let live = samples.map(|stack| stack.totals.live_bytes).sum();
-        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        for verdict in report.verdicts.iter().filter(|verdict| verdict.is_told()) {
-            *names.entry(&verdict.verdict).or_default() += 1;
-        }
-        let told = names.iter().map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>();
+        let told = report.verdicts.iter().filter(|verdict| verdict.is_told());
         self.lines.push(Moment {
             traced_ns: report.traced_ns,
             totals: report.totals,
             javascript: has_engine.then_some(live),
-            told: told.join(", "),
+            told: tally(told.map(|verdict| verdict.verdict.as_ref())),
         });
     }
 

@@ -14,6 +14,7 @@ use super::{
     build::JAVASCRIPT,
     group::{Group, groups},
 };
+use crate::symbolize::file_name;
 
 /// Whether the output may hold ANSI sequences; the caller knows the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +188,7 @@ impl Text {
 
     fn frame(&self, frame: &Frame, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
         let faint = styles.faint;
-        let module = frame.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+        let module = frame.module.as_deref().map(file_name);
         let function = match (&frame.function, module, &frame.offset) {
             (Some(function), _, _) => function.clone(),
             (None, Some(module), Some(offset)) => format!("[{module}+{offset}]"),

@@ -108,6 +108,16 @@ impl Verdict {
         }
     }
 
+    /// Found, and not suppressed.
+    pub(crate) fn is_leak(&self) -> bool {
+        self.suppressed.is_none() && self.state.is_leak()
+    }
+
+    /// The same, or suspected.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.suppressed.is_none() && (self.state.is_leak() || self.state.is_suspect())
+    }
+
     /// Worth a paragraph: what is or was called something, not what is still looked at or found to be none.
     pub(crate) fn is_told(&self) -> bool {
         let is_called = ["LEAK PROVEN", "LEAK", "SUSPECT", "TAKEN BACK"].contains(&self.verdict.as_ref());
@@ -126,11 +136,10 @@ impl FailOn {
     /// Whether something was found, and not suppressed.
     #[must_use]
     pub fn is_met(self, report: &Report) -> bool {
-        let is_bad = |verdict: &verdict::Verdict| match self {
-            Self::Leak => verdict.is_leak(),
-            Self::Suspect => verdict.is_leak() || verdict.is_suspect(),
-        };
-        report.verdicts.iter().any(|said| said.suppressed.is_none() && is_bad(&said.state))
+        report.verdicts.iter().any(match self {
+            Self::Leak => Verdict::is_leak,
+            Self::Suspect => Verdict::is_bad,
+        })
     }
 }
 

@@ -97,6 +97,12 @@ impl TypeOf {
     }
 }
 
+/// The last part of a path, by which a person knows a file.
+#[must_use]
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// Answers so far.
 #[derive(Clone, Debug, Default)]
 pub struct Names {

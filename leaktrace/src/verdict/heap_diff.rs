@@ -78,6 +78,13 @@ pub struct ChangedStack {
     pub types: Vec<Changed<String>>,
 }
 
+impl ChangedStack {
+    /// What grew most is first.
+    pub(crate) fn order(&self) -> (Reverse<i64>, StackId) {
+        (Reverse(self.change.bytes), self.stack)
+    }
+}
+
 /// What a difference is from, or to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,7 +131,7 @@ impl HeapDiff {
                 types,
             })
             .collect();
-        stacks.sort_by_key(|stack| (Reverse(stack.change.bytes), stack.stack));
+        stacks.sort_by_key(ChangedStack::order);
         Self {
             from,
             to,

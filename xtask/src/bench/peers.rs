@@ -1,24 +1,16 @@
 //! Other tools, as their own manuals have them used: those that start the program, and those that attach to it.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    time::Duration,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use tests_kernel::{
     Program,
+    child::{PATIENCE, Process},
     compile::{Compiler, compiled},
     private_libs::PrivateLibs,
 };
 
 use crate::command::answer;
-
-/// bcc compiles its programs first.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Peer {
     pub(super) label: &'static str,
@@ -80,40 +72,28 @@ impl Peer {
         Program::start_command(&mut command, PrivateLibs::copy(&[])?)
     }
 
-    /// Has the program do its work, attached to it if it is such a tool.
+    /// Has the program do its work, attached to it if it is such a tool; that ends with this, and what it would report is not
+    /// looked at.
     pub(super) fn around(&self, program: &mut Program) -> Result<()> {
-        let Some(attached) = self.attached else { return program.work() };
-        let mut tool = self.attach(program.pid(), attached)?;
-        let worked = program.work();
-        // It is a tool of ours to end, and what it would report is not looked at.
-        tool.kill().and_then(|()| tool.wait()).context("ending it")?;
-        worked
+        let _tool = self.attached.map(|attached| self.attach(program.pid(), attached)).transpose()?;
+        program.work()
     }
 
-    fn attach(&self, pid: u32, attached: &'static str) -> Result<Child> {
+    fn attach(&self, pid: u32, attached: &str) -> Result<Process> {
         let mut command = Command::new(self.command[0]);
-        command.args(&self.command[1..]).arg(pid.to_string()).args(["3600", "1"]);
         command
-            .env("PYTHONUNBUFFERED", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut tool = command.spawn().context("starting it")?;
-        let lines = BufReader::new(tool.stdout.take().context("its output")?).lines();
-        let (say, hear) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if line.contains(attached) {
-                    let _ = say.send(());
-                }
+            .args(&self.command[1..])
+            .arg(pid.to_string())
+            .args(["3600", "1"])
+            .env("PYTHONUNBUFFERED", "1");
+        let mut tool = Process::start(&mut command)?;
+        while let Some(line) = tool.stdout.next(PATIENCE)? {
+            if line.contains(attached) {
+                return Ok(tool);
             }
-        });
-        if hear.recv_timeout(PATIENCE).is_err() {
-            let _ = tool.kill();
-            let _ = tool.wait();
-            bail!("it ends before it attaches (bcc needs the kernel's headers)");
         }
-        Ok(tool)
+        let said = tool.stderr.rest()?;
+        bail!("it ends before it attaches: {}", said.lines().next().unwrap_or_default())
     }
 }
 

@@ -79,10 +79,7 @@ pub(super) fn collections(report: &Report, out: &mut dyn Write) -> io::Result<()
 const MAJOR: &str = "mark-compact";
 
 fn is_drawn(verdict: &Verdict) -> bool {
-    verdict.suppressed.is_none()
-        && (verdict.state.is_leak() || verdict.state.is_suspect())
-        && verdict.bytes_per_second > 0.0
-        && verdict.evidence.window_ns > 0
+    verdict.is_bad() && verdict.bytes_per_second > 0.0 && verdict.evidence.window_ns > 0
 }
 
 fn rate(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {

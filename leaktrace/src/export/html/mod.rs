@@ -101,8 +101,8 @@ fn verdicts(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     for verdict in told {
         let class = match () {
-            () if verdict.state.is_leak() => "bad",
-            () if verdict.state.is_suspect() => "doubt",
+            () if verdict.is_leak() => "bad",
+            () if verdict.is_bad() => "doubt",
             () => "",
         };
         writeln!(out, "<div class=\"verdict {class}\"><p>{}</p>", Escaped(&verdict.text))?;

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use super::{Compared, Comparison, Judged, Place, Side};
 use crate::report::{
     Text, Totals,
-    amount::{bytes, counted, duration, signed},
+    amount::{bytes, counted, duration, signed, signed_count},
+    build::JAVASCRIPT,
     text::{Styles, printable},
 };
 
@@ -19,7 +20,12 @@ pub(super) fn write(comparison: &Comparison, style: &Text, out: &mut dyn Write) 
     side("before", before, out)?;
     side("after", after, out)?;
     let amount = styles.amount;
-    writeln!(out, "change: {amount}{}{amount:#} in {}", signed(change.bytes), blocks(change.blocks))?;
+    writeln!(
+        out,
+        "change: {amount}{}{amount:#} in {}",
+        signed(change.bytes),
+        signed_count(change.blocks, "block")
+    )?;
     if javascript_change.bytes != 0 {
         writeln!(out, "of JavaScript, by samples: {amount}{}{amount:#}", signed(javascript_change.bytes))?;
     }
@@ -101,12 +107,17 @@ fn stack(rank: usize, one: &Compared, style: &Text, styles: &Styles, out: &mut d
     let Compared { path, change, before, after } = one;
     let live =
         |totals: &Totals| format!("{} in {}", bytes(totals.live_bytes), counted(totals.live_blocks, "block"));
-    write!(out, "\n#{rank}  {amount}{}{amount:#} in {}", signed(change.bytes), blocks(change.blocks))?;
+    write!(
+        out,
+        "\n#{rank}  {amount}{}{amount:#} in {}",
+        signed(change.bytes),
+        signed_count(change.blocks, "block")
+    )?;
     write!(out, "  (before {}, after {})", live(before), live(after))?;
     if let Some(function) = &path.function {
         write!(out, "  via {}", printable(function))?;
     }
-    if path.kind == "javascript" {
+    if path.kind == JAVASCRIPT {
         write!(out, "  JavaScript, by samples")?;
     }
     if let Some(owner) = &path.owner {
@@ -144,9 +155,4 @@ fn words(place: &Place) -> (String, String) {
         (None, _) => String::new(),
     };
     (printable(&name), printable(&at))
-}
-
-fn blocks(change: i64) -> String {
-    let sign = if change < 0 { '-' } else { '+' };
-    format!("{sign}{}", counted(change.unsigned_abs(), "block"))
 }

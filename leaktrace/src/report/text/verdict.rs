@@ -1,15 +1,12 @@
 //! The verdicts, before everything else: who is on call reads these first.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use super::Styles;
 use crate::{
     report::{
         Report, Verdict,
-        amount::{bytes, counted, duration, signed},
+        amount::{bytes, duration, signed, signed_count, tally},
     },
     verdict::{Change, Changed, ChangedStack, HeapDiff, Point, stack_name},
 };
@@ -28,13 +25,11 @@ pub(super) fn verdicts(report: &Report, styles: &Styles, out: &mut dyn Write) ->
         writeln!(out, "\n{style}{name}{style:#}{rest} {faint}[{heap}]{who}{faint:#}")?;
     }
     if report.judged {
-        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        for verdict in &others {
-            let name = if verdict.suppressed.is_some() { "suppressed" } else { &verdict.verdict };
-            *names.entry(name).or_default() += 1;
-        }
-        let names: Vec<String> = names.iter().map(|(name, number)| format!("{number} {name}")).collect();
-        let names = if names.is_empty() { "nothing else to judge".to_owned() } else { names.join(", ") };
+        let names = tally(others.iter().map(|verdict| match verdict.suppressed {
+            Some(_) => "suppressed",
+            None => &*verdict.verdict,
+        }));
+        let names = if names.is_empty() { "nothing else to judge" } else { &names };
         let none = if told.is_empty() { "no leak found so far; " } else { "others: " };
         writeln!(out, "\n{none}{names}")?;
         let unknown = report.coverage.stack_bytes_unknown;
@@ -72,9 +67,7 @@ fn difference(diff: &HeapDiff, report: &Report, styles: &Styles, out: &mut dyn W
     };
     writeln!(out, "\nchange {between}, over {span}: {}", signed(diff.all.bytes))?;
     let line = |change: &Change, what: &str| {
-        let blocks = counted(change.blocks.unsigned_abs(), "block");
-        let sign = if change.blocks < 0 { '-' } else { '+' };
-        format!("  {:>12}  {sign}{blocks}  {what}", signed(change.bytes))
+        format!("  {:>12}  {}  {what}", signed(change.bytes), signed_count(change.blocks, "block"))
     };
     for Changed { change, what, .. } in both_ends(&diff.types, TYPES) {
         writeln!(out, "{}", line(change, what))?;
