@@ -54,6 +54,15 @@ impl Place {
     pub const fn can_be_named(self) -> bool {
         !matches!(self, Self::Unknown(_))
     }
+
+    /// The process that it is of, where it means nothing to another.
+    #[must_use]
+    pub const fn process(self) -> Option<ProcessId> {
+        match self {
+            Self::JavaScript { process, .. } | Self::Jit { process, .. } => Some(process),
+            Self::Binary { .. } | Self::Vdso { .. } | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Where in a JavaScript function control is.
@@ -102,6 +111,11 @@ impl Attribution {
         for new in now {
             lay_over(table, *new);
         }
+    }
+
+    /// The process is not asked about any more.
+    pub fn forget(&mut self, process: ProcessId) {
+        self.tables.remove(&process);
     }
 
     /// What is known of `process`, sorted by start and without overlaps.

@@ -9,6 +9,7 @@ use super::{
     census::CensusArgs,
     outputs::Outputs,
     recorded::{DiffArgs, FlamegraphArgs, ReportArgs},
+    selection::SelectionArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,10 @@ Examples:
       sudo leaktrace --pid 1234 --html report.html --pprof leaks.pb.gz --metric leaked-bytes
   Only what is older than a minute, the rest is in use:
       sudo leaktrace --pid 1234 --duration 5m --older-than 1m
+  Nobody knows which process leaks: all of them, those that begin later too, ranked by what they keep:
+      sudo leaktrace --duration 30m
+      sudo leaktrace --comm node --comm nginx --exclude postgres
+      sudo leaktrace --container 4f2a91c03b7d --interval 1m
   From the first instruction of a program, its children too:
       sudo leaktrace --follow --json report.json -- ./server --port 8080
   A program with allocators of its own (pool_malloc, pool_free):
@@ -54,7 +59,7 @@ Exit codes:
   2  wrong usage, or a file that cannot be read or written
   3  no such process, or it ended before it was traced
   4  no permission: a capability is missing
-  5  nothing to trace: no allocator found in the process; --watch: or a heap that cannot be read from outside
+  5  nothing to trace: no allocator found in the process, --watch: or a heap that cannot be read from outside
   6  the kernel lacks something
   7  --fail-on: what it names was found
   8  --fail-on: nothing of that, but the program started after -- failed";
@@ -73,9 +78,13 @@ pub struct Args {
 /// What is traced, how, and what is made of it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Trace {
-    /// Process to trace; may be given several times
+    /// Process to trace; may be given several times. Without one, and without a program after --: every process there is,
+    /// and every one that begins
     #[arg(short, long = "pid", value_name = "PID")]
     pub(super) pids: Vec<u32>,
+
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
 
     /// Look at the heap from outside (glibc's malloc only), and attach probes only once it grows: see --every
     #[arg(long)]

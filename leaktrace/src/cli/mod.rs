@@ -6,6 +6,7 @@ pub mod exit;
 mod outputs;
 mod plan;
 mod recorded;
+mod selection;
 
 pub use args::Args;
 pub use census::CensusPlan;

@@ -11,12 +11,17 @@ use super::{
     outputs::Exports,
     recorded::{DiffPlan, ReportPlan},
 };
+use crate::process::Selection;
 
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UsageError {
-    #[error("what shall be traced? Give --pid PID, or a program after --, or try: sudo leaktrace demo")]
-    NoTarget,
+    #[error("--comm, --user, --cgroup, --container and --exclude choose among all processes; leave them out, or leave out --pid and the program after --")]
+    SelectionAndTarget,
+    #[error("--user: there is no user {0}; give a name that `getent passwd` knows, or a number")]
+    NoSuchUser(String),
+    #[error("--prove searches all memory of each process, which is too much for every process there is; give it a --pid")]
+    ProveAll,
     #[error("--pid and a program after -- cannot be traced together; run leaktrace twice")]
     PidAndCommand,
     #[error("--pid 0 is no process")]
@@ -55,6 +60,8 @@ pub enum Task {
 /// What to trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {
+    /// Every process that fits, also those that begin later.
+    All(Selection),
     Pids(Vec<NonZeroU32>),
     Command(Vec<OsString>),
     /// The demo: with node, or with the native program.
@@ -113,6 +120,7 @@ pub struct Plan {
     pub libraries: Vec<PathBuf>,
     pub prefixes: Vec<String>,
     pub mmap: bool,
+    /// Whether children are traced too; of a trace of all processes always.
     pub follow: bool,
     pub probe_at_entry: bool,
     pub max_live: u32,
@@ -170,7 +178,8 @@ impl Args {
 
 impl Trace {
     fn plan(mut self) -> Result<Plan, UsageError> {
-        let targets = targets(std::mem::take(&mut self.pids), std::mem::take(&mut self.command))?;
+        let selection = std::mem::take(&mut self.selection).plan()?;
+        let targets = targets(std::mem::take(&mut self.pids), std::mem::take(&mut self.command), selection)?;
         let duration = self.duration;
         self.plan_for(targets, duration)
     }
@@ -182,7 +191,7 @@ impl Trace {
             _ => self.epoch,
         };
         // A service must not be slowed down; what was started to be traced may take its time.
-        let is_service = matches!(targets, Targets::Pids(_)) && !self.exact;
+        let is_service = matches!(targets, Targets::Pids(_) | Targets::All(_)) && !self.exact;
         let budget = self.budget.or(is_service.then_some(BUDGET));
         let times = [
             ("duration", duration),
@@ -222,6 +231,9 @@ impl Trace {
         if self.watch && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToWatch);
         }
+        if self.prove && matches!(targets, Targets::All(_)) {
+            return Err(UsageError::ProveAll);
+        }
         if self.prove && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToProve);
         }
@@ -229,6 +241,7 @@ impl Trace {
         if self.quiet && exports.files.is_empty() && self.record.is_none() {
             return Err(UsageError::QuietForNothing);
         }
+        let follow = self.follow || matches!(targets, Targets::All(_));
         Ok(Plan {
             targets,
             watch: self.watch.then(|| self.every.unwrap_or(WATCH_EVERY)),
@@ -251,7 +264,7 @@ impl Trace {
             libraries: self.libraries,
             prefixes: self.prefixes,
             mmap: self.mmap,
-            follow: self.follow,
+            follow,
             probe_at_entry: self.probe_at_entry,
             max_live: self.max_live,
             max_stacks: self.max_stacks,
@@ -268,9 +281,10 @@ impl Trace {
     }
 }
 
-fn targets(pids: Vec<u32>, command: Vec<OsString>) -> Result<Targets, UsageError> {
+fn targets(pids: Vec<u32>, command: Vec<OsString>, selection: Selection) -> Result<Targets, UsageError> {
     match (pids.is_empty(), command.is_empty()) {
-        (true, true) => Err(UsageError::NoTarget),
+        (true, true) => Ok(Targets::All(selection)),
+        _ if !selection.is_all() => Err(UsageError::SelectionAndTarget),
         (false, false) => Err(UsageError::PidAndCommand),
         (true, false) => Ok(Targets::Command(command)),
         (false, true) => {
@@ -324,6 +338,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_pid_every_process_is_traced_that_fits_and_its_children() {
+        let all = plan("leaktrace").unwrap();
+        assert_eq!((all.targets, all.follow), (Targets::All(Selection::default()), true));
+        assert_eq!(all.budget, Some(BUDGET));
+        let chosen = plan("leaktrace --comm node --comm nginx --user root --cgroup web.service").unwrap();
+        let selection = Selection {
+            comms: vec!["node".to_owned(), "nginx".to_owned()],
+            users: vec![0],
+            cgroups: vec!["/web.service".to_owned()],
+            ..Selection::default()
+        };
+        assert_eq!(chosen.targets, Targets::All(selection));
+        assert!(plan("leaktrace record -o out.ltrace").is_ok());
+    }
+
+    #[test]
     fn what_follows_two_dashes_is_the_program_with_its_own_flags() {
         let plan = plan("leaktrace --follow -- ls --color -v").unwrap();
         assert_eq!(plan.targets, Targets::Command(["ls", "--color", "-v"].map(OsString::from).to_vec()));
@@ -332,7 +362,10 @@ mod tests {
 
     #[test]
     fn lines_that_make_no_sense_are_refused_with_their_reason() {
-        assert_eq!(plan("leaktrace"), Err(UsageError::NoTarget));
+        assert_eq!(plan("leaktrace --pid 1 --comm node"), Err(UsageError::SelectionAndTarget));
+        assert_eq!(plan("leaktrace --exclude node -- ls"), Err(UsageError::SelectionAndTarget));
+        assert_eq!(plan("leaktrace --prove"), Err(UsageError::ProveAll));
+        assert_eq!(plan("leaktrace --watch"), Err(UsageError::WatchOne));
         assert_eq!(plan("leaktrace --pid 1 -- ls"), Err(UsageError::PidAndCommand));
         assert_eq!(plan("leaktrace --pid 0"), Err(UsageError::PidZero));
         assert_eq!(plan("leaktrace --pid 1 --duration 0s"), Err(UsageError::ZeroTime("duration")));

@@ -12,7 +12,7 @@ mod seeing;
 mod survivors;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -33,7 +33,7 @@ use crate::{
     ledger::{Kind, Ledger, Site, Totals},
     symbolize::Names,
     verdict::{
-        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verified,
+        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict, Verified,
     },
 };
 
@@ -196,6 +196,25 @@ impl Judges {
     /// A JavaScript heap is gone, and with it whatever it leaked.
     pub fn ended(&mut self, process: ProcessId, heap: u64) {
         self.heaps.remove(&(process, Heap::JavaScript(heap)));
+    }
+
+    /// Whether a process has to stay in the books: something was said of it, or its last epoch is still to be judged.
+    #[must_use]
+    pub fn needs(&self, process: ProcessId) -> bool {
+        let own = self.heaps.range((process, Heap::Native)..).take_while(|((other, _), _)| *other == process);
+        own.into_iter().any(|((_, heap), one)| {
+            let is_waiting = *heap == Heap::Native && !one.ended;
+            let is_called = |verdict: &Verdict| verdict.is_leak() || verdict.is_suspect();
+            is_waiting || one.judgements.iter().any(|judgement| is_called(&judgement.verdict))
+        })
+    }
+
+    /// Forgets processes whose books are closed.
+    pub fn retire(&mut self, gone: &HashSet<ProcessId>) {
+        if !gone.is_empty() {
+            self.heaps.retain(|(process, _), _| !gone.contains(process));
+            self.unreachable.retain(|process, _| !gone.contains(process));
+        }
     }
 
     /// Ends an epoch of each JavaScript heap for each time that it was collected as a whole since the last call, and

@@ -193,6 +193,15 @@ impl Kernel {
             .map_err(|source| table_error("PROCESSES", source))
     }
 
+    /// The same for one that may be traced already, as a child of one that is: then nothing changes, and this is false.
+    pub fn trace_new(&self, tgid: u32, id: ProcessId, flags: u32) -> Result<bool, LoadError> {
+        match tables::insert_new(self.fd("PROCESSES")?, &tgid, &ProcessEntry { id, flags }) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(source) => Err(table_error("PROCESSES", source)),
+        }
+    }
+
     /// From now on it is not; what was recorded stays readable.
     pub fn untrace(&self, tgid: u32) -> Result<(), LoadError> {
         removed("PROCESSES", tables::remove(self.fd("PROCESSES")?, &tgid))
@@ -353,8 +362,9 @@ fn kernel_offsets(types: &btf::Btf) -> Result<Vec<(&'static str, u64)>, btf::Btf
     Ok(offsets)
 }
 
-/// Numbers from here on are given out by the kernel side, to what execs and to followed children.
-const FIRST_KERNEL_PROCESS: u64 = 1 << 16;
+/// Numbers from here on are given out by the kernel side, to what execs and to followed children: those below, to what the
+/// agent finds by itself, are more than a machine begins in a year.
+const FIRST_KERNEL_PROCESS: u64 = 1 << 30;
 
 /// This part of all stacks may be ones that the agent has to finish: each call has one of its own, or nearly.
 const UNFINISHED_PART: u32 = 8;

@@ -20,6 +20,8 @@ const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 pub(super) const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
+/// Of an update: the entry must not be there.
+const BPF_NOEXIST: u64 = 1;
 /// `enum bpf_attach_type`.
 const BPF_TRACE_ITER: u32 = 28;
 
@@ -95,6 +97,19 @@ pub(super) fn insert<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
     let mut element = element(map, key);
     element.value = std::ptr::from_ref(value) as u64;
     // SAFETY: key and value are live and of the map's sizes, which come from the same definitions.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut element) }.map(drop)
+}
+
+/// Sets an entry that is not there yet; `AlreadyExists` if it is.
+pub(super) fn insert_new<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    let mut element = element(map, key);
+    element.value = std::ptr::from_ref(value) as u64;
+    element.flags = BPF_NOEXIST;
+    // SAFETY: as in `insert`.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut element) }.map(drop)
 }
 

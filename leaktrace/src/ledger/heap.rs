@@ -50,6 +50,19 @@ impl Heap {
         }
     }
 
+    /// Forgets the stacks of some processes; their sums.
+    pub(super) fn retire(&mut self, of: impl Fn(ProcessId) -> bool) -> Totals {
+        let mut sum = Totals::default();
+        self.stacks.retain(|(process, _), numbers| {
+            let goes = of(*process);
+            if goes && numbers.samples.is_empty() {
+                sum += numbers.totals;
+            }
+            !goes
+        });
+        sum
+    }
+
     pub(super) fn count(&mut self, process: ProcessId, stack: StackId, entry: &StackEntry) {
         let numbers = self.stacks.entry((process, stack)).or_default();
         numbers.totals = totals(entry);

@@ -14,7 +14,7 @@ mod totals;
 mod windows;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{Hash, Hasher},
 };
 
@@ -116,6 +116,16 @@ pub struct Heard {
     pub dropped_by_exec: Live,
 }
 
+/// Of processes that were forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    pub processes: u64,
+    /// Their native memory.
+    pub totals: Totals,
+    /// When the first of them began to be traced.
+    since: Option<u64>,
+}
+
 #[derive(Debug)]
 pub struct Ledger {
     page: u64,
@@ -134,6 +144,7 @@ pub struct Ledger {
     engines: BTreeMap<ProcessId, Engine>,
     collections: BTreeMap<ProcessId, Collections>,
     heard: Heard,
+    retired: Retired,
     windows: Windows,
     counters: [u64; COUNTERS],
     at: u64,
@@ -157,6 +168,7 @@ impl Ledger {
             engines: BTreeMap::new(),
             collections: BTreeMap::new(),
             heard: Heard::default(),
+            retired: Retired::default(),
             windows: Windows::default(),
             counters: [0; COUNTERS],
             at: 0,
@@ -254,6 +266,31 @@ impl Ledger {
     /// Processes that ended and whose blocks and stacks the kernel side need not keep any longer.
     pub fn settled(&self) -> impl Iterator<Item = ProcessId> {
         self.processes.values().filter(|process| process.settled).map(|process| process.id)
+    }
+
+    /// Forgets these processes, but for their sums: their books are closed, and nobody asks about their stacks.
+    pub fn retire(&mut self, gone: &HashSet<ProcessId>) {
+        self.retired.totals += self.heap.retire(|process| gone.contains(&process));
+        self.retired.processes += gone.len() as u64;
+        for process in gone {
+            if let Some(process) = self.processes.remove(process) {
+                self.heard.unmapped_unknown += process.regions.unknown_bytes();
+                self.retired.since = self.retired.since.into_iter().chain(process.since).min();
+            }
+            self.attribution.forget(*process);
+            self.unattributed.remove(process);
+            self.unplaced.remove(process);
+            self.engines.remove(process);
+            self.collections.remove(process);
+        }
+        self.stacks.retain(|(process, _), _| !gone.contains(process));
+        self.places.retain(|place| place.process().is_none_or(|process| !gone.contains(&process)));
+    }
+
+    /// What processes did that were forgotten.
+    #[must_use]
+    pub const fn retired(&self) -> Retired {
+        self.retired
     }
 
     /// The executable mappings of a process, sorted and without overlaps.
@@ -373,8 +410,8 @@ impl Ledger {
 
     #[must_use]
     pub fn heard(&self) -> Heard {
-        let unmapped_unknown = self.processes.values().map(|process| process.regions.unknown_bytes()).sum();
-        Heard { unmapped_unknown, ..self.heard }
+        let unmapped = self.processes.values().map(|process| process.regions.unknown_bytes()).sum::<u64>();
+        Heard { unmapped_unknown: self.heard.unmapped_unknown + unmapped, ..self.heard }
     }
 
     /// The moment of the last snapshot, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -406,6 +443,8 @@ impl Ledger {
     #[must_use]
     pub fn traced_ns(&self) -> u64 {
         let since = self.processes.values().filter_map(|process| process.since).min();
+        // The first one may be forgotten.
+        let since = since.into_iter().chain(self.retired.since).min();
         since.map_or(0, |since| self.at.saturating_sub(since))
     }
 

@@ -11,6 +11,7 @@ mod mappings;
 mod memory;
 mod pages;
 mod root;
+mod selection;
 
 use std::{io, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -24,6 +25,7 @@ pub use self::{
     memory::{Memory, ReadUser},
     pages::{Pages, Resident},
     root::Root,
+    selection::Selection,
 };
 
 /// Inode of the pid namespace that the kernel boots with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
@@ -107,6 +109,22 @@ pub fn has_seccomp_filter(pid: u32) -> Result<bool, ProcessError> {
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     let names = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten().map(|thread| thread.file_name());
     Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+/// Every process that /proc lists; those that begin meanwhile may be missing.
+///
+/// # Errors
+/// /proc is not mounted.
+pub fn all() -> io::Result<Vec<u32>> {
+    let names = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+/// When a process began, in clock ticks from boot; none of one that is gone.
+#[must_use]
+pub fn start_of(pid: u32) -> Option<u64> {
+    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    Some(stat.starttime)
 }
 
 /// Whether a process's first thread waits in the kernel: what is known of its registers is then how they are.

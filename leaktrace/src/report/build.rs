@@ -246,6 +246,8 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
         heap().map(|stack| stack.totals.allocs).sum::<u64>(),
         heap().map(|stack| stack.totals.frees).sum::<u64>(),
     );
+    let retired = ledger.retired();
+    let (allocs, frees) = (allocs + retired.totals.allocs, frees + retired.totals.frees);
     let incomplete = || stacks.iter().filter(|stack| !stack.complete);
     let unknown = stacks.iter().filter(|stack| stack.frames.is_empty());
     // Where there is no place, the address itself is what is not known.
@@ -269,6 +271,7 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
         stack_bytes_unknown: unknown.map(|stack| stack.totals.live_bytes).sum(),
         addresses: places.len() as u64,
         addresses_unknown: places.iter().filter(is_unnamed).count() as u64,
+        ended_processes: retired.processes,
         exec_dropped_blocks: dropped_by_exec.blocks,
         exec_dropped_bytes: dropped_by_exec.bytes,
         unmapped_unknown_bytes: unmapped_unknown,

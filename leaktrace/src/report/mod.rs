@@ -15,6 +15,7 @@ mod json;
 mod moments;
 mod owner;
 mod proof;
+pub(crate) mod ranking;
 mod sizes;
 mod text;
 mod verdict;
@@ -210,6 +211,10 @@ pub struct Coverage {
     /// Distinct places in the code, and those without a name.
     pub addresses: u64,
     pub addresses_unknown: u64,
+    /// Processes that ended and are not listed: of a trace of all processes those of which nothing was to be said. What they
+    /// allocated and freed is in the numbers above.
+    #[serde(default)]
+    pub ended_processes: u64,
     /// What processes held when they ran another program.
     pub exec_dropped_blocks: u64,
     pub exec_dropped_bytes: u64,

@@ -1,6 +1,7 @@
 //! The report for a person at a terminal: what is live, where it was allocated, and how far to trust it.
 
 mod javascript;
+mod processes;
 mod verdict;
 
 use std::io::{self, Write};
@@ -47,7 +48,7 @@ const INDENT: &str = "    ";
 impl Exporter for Text {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let styles = self.styles();
-        header(report, self.width, &styles, out)?;
+        header(report, self, &styles, out)?;
         verdict::verdicts(report, &styles, out)?;
         let live = report.stacks.iter().filter(|stack| stack.totals.live_blocks > 0);
         let live: Vec<Group<'_>> = if self.verbose {
@@ -75,22 +76,9 @@ impl Exporter for Text {
     }
 }
 
-fn header(report: &Report, width: usize, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
-    let Styles { amount, faint, .. } = styles;
-    for process in &report.processes {
-        let comm = if process.comm.is_empty() { "process".to_owned() } else { printable(&process.comm) };
-        let state = if process.state == "running" { "" } else { &process.state };
-        let comma = if state.is_empty() { "" } else { ", " };
-        let who = format!("{comm} (pid {}{comma}{state})", process.pid);
-        write!(out, "{who}")?;
-        match printable(&process.command).as_str() {
-            "" => writeln!(out)?,
-            command => {
-                let command = keep_start(command, width.saturating_sub(who.chars().count() + 2));
-                writeln!(out, "  {faint}{command}{faint:#}")?;
-            }
-        }
-    }
+fn header(report: &Report, text: &Text, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
+    let amount = styles.amount;
+    processes::processes(report, text.top, text.width, styles, out)?;
     for one in report.processes.iter().filter_map(|process| process.javascript.as_ref()) {
         javascript::process(one, styles, out)?;
     }

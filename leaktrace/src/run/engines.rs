@@ -1,7 +1,7 @@
 //! JavaScript engines in the traced processes: told to the kernel side, and their samples to the books.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     ops::Range,
 };
 
@@ -131,6 +131,11 @@ impl Engines {
             Some(engine.said.clone())
         };
         self.known.iter_mut().filter_map(check).collect()
+    }
+
+    /// Processes whose names nobody asks for any more.
+    pub(super) fn forget(&mut self, gone: &HashSet<ProcessId>) {
+        self.known.retain(|process, _| !gone.contains(process));
     }
 
     /// What could not be read of functions and scripts, by cause.

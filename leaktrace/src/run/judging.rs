@@ -101,11 +101,18 @@ impl Judging {
         }
     }
 
+    /// Closes the books of processes that have ended and of which nothing is to be said.
+    pub(super) fn retire(&mut self, session: &mut Session, names: &mut Names) {
+        let gone = session.retire(|process| self.judges.needs(process), names);
+        self.judges.retire(&gone);
+    }
+
     /// Ends an epoch of native memory.
     pub(super) fn end_epoch(&mut self, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
         self.ended = Instant::now();
         session.listen()?;
         session.snapshot()?;
+        self.retire(session, names);
         self.look_up(session, names);
         if let Some(proving) = &mut self.proving {
             proving.tell(session, &mut self.judges, names);

@@ -55,6 +55,8 @@ use crate::{
 
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Or when so many went: each leaves up to some hundred stacks.
+const ENDS: usize = 200;
 
 /// A program started by leaktrace.
 enum Started {
@@ -111,6 +113,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         judging.prove_by(registers)?;
     }
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
+    let found = session.look_for_processes()?;
     let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
     if let Some(recording) = &mut recording {
@@ -119,6 +122,9 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
         notice::attached(*pid, name, files, plan);
+    }
+    if matches!(plan.targets, Targets::All(_)) {
+        notice::attached_to_all(&found, plan);
     }
     session.warn_of_unmatched_prefixes(&plan.prefixes);
     if let Some(Started::Waiting(waiting)) = started {
@@ -158,6 +164,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
+                let looked = looked.and_then(|()| {
+                    judging.retire(&mut session, &mut names);
+                    session.look_for_processes().map(drop)
+                });
                 let shown = looked.and_then(|()| match plan.interval {
                     Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), recording.as_mut()),
                     None => Ok(()),
@@ -168,6 +178,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 let heard = session.listen().and_then(|()| windows.turn(&mut session));
                 if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
                     break Err(error)
+                }
+                if matches!(plan.targets, Targets::All(_)) && session.unread_ends() >= ENDS {
+                    if let Err(error) = session.snapshot() { break Err(error) }
+                    judging.retire(&mut session, &mut names);
                 }
                 notice::print(session.notices.drain(..), plan);
                 if !session.is_alive() {
@@ -247,7 +261,8 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Regis
         .map(|stream| Recorder::new(stream.into_file(), kernel::clock::page_size()))
         .transpose()
         .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
-    Ok((Session::new(kernel, probes, plan.follow, plan.js_interval, recorder)?, registers))
+    let selection = if let Targets::All(selection) = &plan.targets { Some(selection.clone()) } else { None };
+    Ok((Session::new(kernel, probes, plan.follow, selection, plan.js_interval, recorder)?, registers))
 }
 
 fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
@@ -279,6 +294,10 @@ fn add_targets(
     let demo = demo.and_then(|demo| NonZeroU32::new(demo.pid()));
     let command = match &plan.targets {
         Targets::Command(command) => command,
+        Targets::All(_) => {
+            open_as_many_as_allowed();
+            return Ok((None, Vec::new()));
+        }
         Targets::Pids(_) | Targets::Demo { .. } => {
             open_as_many_as_allowed();
             let pids = if let Targets::Pids(pids) = &plan.targets { &pids[..] } else { demo.as_slice() };

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, process::ExitStatus};
 
 use super::{
     probes::Attached,
-    session::{Notice, Session},
+    session::{Found, Notice, Session},
 };
 use crate::{
     cli::{FailOn, Plan},
@@ -46,6 +46,20 @@ pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)]
         crate::say!(
             "  --follow: every process that maps these files pays about 1 µs an allocator call while this runs"
         );
+    }
+}
+
+/// The same of every process there is.
+pub(super) fn attached_to_all(found: &Found, plan: &Plan) {
+    let Found { processes, files, passed_over } = found;
+    let list: Vec<String> = files.keys().map(String::as_str).map(str::to_owned).collect();
+    let until = if plan.duration.is_some() { "" } else { "; Ctrl-C stops and reports" };
+    crate::say!(
+        "attached to {processes} processes, and to those that begin from now on: {}{until}",
+        if list.is_empty() { "no allocator is mapped yet".to_owned() } else { list.join(", ") }
+    );
+    if *passed_over > 0 {
+        crate::say!("  {passed_over} processes have no allocator that is known, and are not traced");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One trace: the processes, their probes, and everything that is heard about them put into the books.
 
+mod admission;
 mod files;
 mod lives;
 mod pausing;
@@ -20,13 +21,15 @@ use leaktrace_common::{
     v8::Sample,
 };
 
+use self::admission::Admission;
+pub(super) use self::admission::Found;
 use super::{
     Failure,
     engines::Engines,
     probes::{Attached, Probes},
     spaces::Spaces,
     unwinding::Unwinding,
-    watch::Watched,
+    watch::{Ends, Watched},
 };
 use crate::{
     attribute::Place,
@@ -36,7 +39,7 @@ use crate::{
         mapped::{Mapped, MappedEvents},
     },
     ledger::{Ledger, State},
-    process::{Identity, Mappings, OpenBinary},
+    process::{Identity, Mappings, OpenBinary, Selection},
     record::Recorder,
     report::Watch,
     symbolize::{Names, SymbolThread, TypeOf},
@@ -55,6 +58,8 @@ struct Target {
     process: ProcessId,
     /// None of a child that had ended before it could be watched.
     watched: Option<Watched>,
+    /// As its end is told.
+    key: u64,
 }
 
 /// What is said on stderr while tracing, besides the report.
@@ -92,7 +97,13 @@ pub(super) struct Session {
     pub(super) symbols: SymbolThread,
     recorder: Option<Recorder<File>>,
     targets: Vec<Target>,
+    ends: Ends,
+    next_key: u64,
+    /// Whether there is a target that cannot be watched.
+    has_unwatched: bool,
     follow: bool,
+    /// Of a trace of all processes: which of them.
+    admission: Option<Admission>,
     next_process: u32,
     /// Whether return probes pass a seccomp filter on this kernel, once that was tried.
     pass_seccomp: Option<bool>,
@@ -125,6 +136,10 @@ pub(super) struct Session {
     pub(super) heaps_ended: Vec<(ProcessId, u64)>,
     /// Until when, on the kernel side's clock, new programs are likely to map libraries.
     settling: u64,
+    /// Processes that run another program since the last look.
+    changed_program: Vec<u32>,
+    /// Processes that ended since the tables were read.
+    unread_ends: usize,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
     events: Vec<Event>,
@@ -136,6 +151,7 @@ impl Session {
         mut kernel: Kernel,
         probes: Probes,
         follow: bool,
+        selection: Option<Selection>,
         js_interval: Option<u64>,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
@@ -153,7 +169,11 @@ impl Session {
             symbols: SymbolThread::start()?,
             recorder,
             targets: Vec::new(),
+            ends: Ends::new().map_err(|source| Failure::Io { doing: "listening for ends (epoll)", source })?,
+            next_key: 0,
+            has_unwatched: false,
             follow,
+            admission: selection.map(Admission::new),
             next_process: 1,
             pass_seccomp: None,
             prepared: Vec::new(),
@@ -172,6 +192,8 @@ impl Session {
             collected: false,
             heaps_ended: Vec::new(),
             settling: clock::now() + SETTLING,
+            changed_program: Vec::new(),
+            unread_ends: 0,
             not_followed: 0,
             events: Vec::new(),
             changes: Vec::new(),
@@ -181,9 +203,21 @@ impl Session {
     /// Prepares a running process: finds its files, places the probes. It is recorded from [`Self::begin`] on.
     pub(super) fn add_running(&mut self, pid: NonZeroU32) -> Result<Vec<(String, Attached)>, Failure> {
         let watched = watch(pid)?;
+        let process = self.number();
+        let (identity, attached) = self.add(pid, process)?;
+        self.target(pid, process, Some(watched))?;
+        self.prepared.push((process, identity));
+        Ok(attached)
+    }
+
+    /// What a process has mapped is from now on in the books, and probed.
+    fn add(
+        &mut self,
+        pid: NonZeroU32,
+        process: ProcessId,
+    ) -> Result<(Identity, Vec<(String, Attached)>), Failure> {
         let identity = Identity::of(pid.get())?;
         let mappings = Mappings::read(pid.get())?;
-        let process = self.number();
         let mut files = Vec::new();
         let mut list = Vec::new();
         for mapping in mappings.iter().filter(|mapping| mapping.executable) {
@@ -199,9 +233,26 @@ impl Session {
         self.spaces.watch(pid.get(), process, &identity.comm, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());
-        self.targets.push(Target { pid, process, watched: Some(watched) });
-        self.prepared.push((process, identity));
-        Ok(attached)
+        Ok((identity, attached))
+    }
+
+    fn target(
+        &mut self,
+        pid: NonZeroU32,
+        process: ProcessId,
+        watched: Option<Watched>,
+    ) -> Result<(), Failure> {
+        let key = self.next_key;
+        self.next_key += 1;
+        match &watched {
+            Some(watched) => self
+                .ends
+                .add(watched, key)
+                .map_err(|source| Failure::Io { doing: "watching a process", source })?,
+            None => self.has_unwatched = true,
+        }
+        self.targets.push(Target { pid, process, watched, key });
+        Ok(())
     }
 
     /// Prepares a program that waits before its exec; `files` are what it will map.
@@ -220,7 +271,7 @@ impl Session {
         }
         self.spaces.watch(pid.get(), process, "", &[]);
         self.unborn.insert(process, command.to_owned());
-        self.targets.push(Target { pid, process, watched: Some(watched) });
+        self.target(pid, process, Some(watched))?;
         Ok(attached)
     }
 
@@ -246,12 +297,13 @@ impl Session {
 
     /// When to look again: soon where a program has just started, whose first stacks wait for its tables.
     pub(super) fn pace(&self) -> Duration {
-        if clock::now() < self.settling { STARTING_TICK } else { TICK }
+        // Where every process is traced there is always one that starts.
+        if clock::now() < self.settling && self.admission.is_none() { STARTING_TICK } else { TICK }
     }
 
     /// Whether a process that the user chose, or a child of one, still runs.
     pub(super) fn is_alive(&self) -> bool {
-        !self.targets.is_empty()
+        self.admission.is_some() || !self.targets.is_empty()
     }
 
     /// The short name of a process that was added.
@@ -299,6 +351,7 @@ impl Session {
         }
         (self.events, self.changes) = (events, changes);
         self.finish(&unfinished);
+        self.admit_candidates()?;
         // Before a worker ends, with which go its functions.
         self.engines.retry(&self.kernel);
         self.refresh_mappings();
@@ -312,6 +365,7 @@ impl Session {
     /// Reads the kernel's tables into the books, and clears there what belongs to programs that are gone.
     pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
         self.check_engines();
+        self.unread_ends = 0;
         let mut snapshot = self.kernel.snapshot()?;
         for (counter, count) in [
             (Counter::UnwindUnread, self.unwinding.unread()),

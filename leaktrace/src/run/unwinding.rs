@@ -1,6 +1,7 @@
 //! Keeps the kernel side's unwind tables as the processes' mappings change.
 
-use std::{collections::HashMap, fs::File, io, time::Duration};
+use std::{
+    collections::{HashMap, HashSet}, fs::File, io, time::Duration};
 
 use leaktrace_common::{
     process::ProcessId,
@@ -33,12 +34,13 @@ pub(super) struct Unwinding {
     unread: u64,
     /// Of each process that ever had more mappings than its tables have room for, the most that were left out.
     left_out: HashMap<ProcessId, u64>,
+    left_out_of_gone: u64,
 }
 
 impl Unwinding {
     pub(super) fn new(kernel: &mut Kernel) -> Result<Self, LoadError> {
         let (memory, entries) = kernel.take_unwind_maps()?;
-        Ok(Self { tables: Tables::new(memory, entries), unread: 0, left_out: HashMap::new() })
+        Ok(Self { tables: Tables::new(memory, entries), unread: 0, left_out: HashMap::new(), left_out_of_gone: 0 })
     }
 
     /// Makes the mappings, sorted and without overlaps, what the process unwinds by.
@@ -62,7 +64,7 @@ impl Unwinding {
 
     /// Mappings that the tables of their processes had no room for.
     pub(super) fn left_out(&self) -> u64 {
-        self.left_out.values().sum()
+        self.left_out_of_gone + self.left_out.values().sum::<u64>()
     }
 
     /// Makes the tables of files ahead of the program that will map them: its first stacks need them at once.
@@ -93,6 +95,12 @@ impl Unwinding {
     /// The process is gone, or runs another program.
     pub(super) fn remove(&mut self, process: ProcessId) -> Result<(), TablesError> {
         self.tables.remove(process, now())
+    }
+
+    /// Processes that nobody asks about any more: what was left out of their tables stays counted.
+    pub(super) fn forget(&mut self, gone: &HashSet<ProcessId>) {
+        let left_out = self.left_out.extract_if(|process, _| gone.contains(process));
+        self.left_out_of_gone += left_out.map(|(_, most)| most).sum::<u64>();
     }
 
     fn count(&mut self, process: ProcessId, gaps: &Gaps) {

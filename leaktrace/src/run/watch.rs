@@ -4,8 +4,16 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{FromRawFd as _, OwnedFd},
 };
+
+use rustix::{
+    event::{Timespec, epoll},
+    io::Errno,
+};
+
+/// Ends that are taken in at one time.
+const AT_ONCE: usize = 1024;
 
 /// A process, held by its pidfd.
 #[derive(Debug)]
@@ -22,20 +30,31 @@ impl Watched {
         // SAFETY: the kernel has just given this descriptor to us alone.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
+}
 
-    /// Whether every thread of it is gone.
-    pub(super) fn has_ended(&self) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+/// Tells which of many processes have ended, at the same price however many they are.
+#[derive(Debug)]
+pub(super) struct Ends(OwnedFd);
+
+impl Ends {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    }
+
+    /// From now on until `watched` is dropped its end is told, as `key`.
+    pub(super) fn add(&self, watched: &Watched, key: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, &watched.0, epoll::EventData::new_u64(key), epoll::EventFlags::IN)?)
+    }
+
+    /// Those of which every thread is gone, or some of many: the others are told the next time.
+    pub(super) fn ended(&self) -> io::Result<Vec<u64>> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(AT_ONCE);
         loop {
-            // SAFETY: one pollfd is passed, and 0 ms means that it does not wait.
-            let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-            if ready >= 0 {
-                return Ok(ready > 0);
-            }
-            let error = io::Error::last_os_error();
-            // A signal that is due, Ctrl-C say, ends even a call that does not wait.
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
+            match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), Some(&Timespec::default())) {
+                Ok(_) => return Ok(events.iter().map(|event| event.data.u64()).collect()),
+                // A signal that is due, Ctrl-C say, ends even a call that does not wait.
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -48,12 +67,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_seen_to_end() {
-        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let watched = Watched::open(child.id()).unwrap();
-        assert!(!watched.has_ended().unwrap());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(watched.has_ended().unwrap());
+    fn those_that_end_are_told_of_many() {
+        let ends = Ends::new().unwrap();
+        let start = || Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut children = [start(), start(), start()];
+        let watched: Vec<_> = children.iter().map(|child| Watched::open(child.id()).unwrap()).collect();
+        watched.iter().zip(0..).for_each(|(watched, key)| ends.add(watched, key).unwrap());
+        assert_eq!(ends.ended().unwrap(), []);
+        children[1].kill().unwrap();
+        children[1].wait().unwrap();
+        assert_eq!(ends.ended().unwrap(), [1]);
+        assert_eq!(ends.ended().unwrap(), [1], "until it is dropped");
+        drop(watched);
+        assert_eq!(ends.ended().unwrap(), []);
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

@@ -141,6 +141,12 @@ impl Names {
         self.types.insert((process, of), name);
     }
 
+    /// Forgets what is of processes that nobody asks about any more.
+    pub fn forget(&mut self, of: impl Fn(ProcessId) -> bool) {
+        self.named.retain(|place, _| !place.process().is_some_and(&of));
+        self.types.retain(|(process, _), _| !of(*process));
+    }
+
     /// JavaScript functions, scripts and places that could not be read, by cause.
     #[must_use]
     pub const fn unread(&self) -> &BTreeMap<String, u64> {

@@ -17,9 +17,14 @@ pub(super) fn verdicts(report: &Report, styles: &Styles, out: &mut dyn Write) ->
     let (told, others): (Vec<&Verdict>, Vec<&Verdict>) =
         report.verdicts.iter().partition(|one| one.is_told());
     for verdict in &told {
-        let Verdict { text, heap, pid, .. } = verdict;
+        let Verdict { text, heap, pid, process, .. } = verdict;
         let style = if verdict.verdict.starts_with("LEAK") { warning } else { amount };
-        let who = if report.processes.len() > 1 { format!(" (pid {pid})") } else { String::new() };
+        let comm = report.processes.iter().find(|one| one.process == *process).map_or("", |one| &one.comm);
+        let who = if report.processes.len() > 1 {
+            format!(" ({}, pid {pid})", super::printable(comm))
+        } else {
+            String::new()
+        };
         let name = text.get(..verdict.verdict.len()).unwrap_or_default();
         let rest = text.get(verdict.verdict.len()..).unwrap_or(text);
         writeln!(out, "\n{style}{name}{style:#}{rest} {faint}[{heap}]{who}{faint:#}")?;

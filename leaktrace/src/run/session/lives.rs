@@ -38,7 +38,7 @@ impl Session {
                 self.remap(change, &mut lists)?;
             }
             lives.push_back(match event {
-                ProcessEvent::Exec { .. } => self.execed(event),
+                ProcessEvent::Exec { .. } => self.execed(event)?,
                 _ => self.forked(event)?,
             });
         }
@@ -60,6 +60,8 @@ impl Session {
         if !self.spaces.watches(tgid) {
             if at > self.rings_read {
                 self.ahead.push(Mapped { tgid, at, change });
+            } else if matches!(change, Change::Exec { .. }) {
+                self.propose(tgid);
             }
             return Ok(());
         }
@@ -122,16 +124,14 @@ impl Session {
             told.extend(life(process, tgid, at, space, None));
         }
         // One that has ended since is heard of once more: what it did after this is in the rings by now.
-        self.targets.extend(NonZeroU32::new(tgid).map(|pid| Target {
-            pid,
-            process,
-            watched: Watched::open(tgid).ok(),
-        }));
+        if let Some(pid) = NonZeroU32::new(tgid) {
+            self.target(pid, process, Watched::open(tgid).ok())?;
+        }
         Ok(told)
     }
 
-    pub(super) fn execed(&mut self, event: ProcessEvent) -> Vec<Event> {
-        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Vec::new() };
+    pub(super) fn execed(&mut self, event: ProcessEvent) -> Result<Vec<Event>, Failure> {
+        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Ok(Vec::new()) };
         self.settling = clock::now() + SETTLING;
         self.drop_tables(before);
         let born = self.unborn.remove(&before);
@@ -142,11 +142,12 @@ impl Session {
         if let Some(target) = self.targets.iter_mut().find(|target| target.process == before) {
             target.process = process;
         }
+        self.changed_program.push(tgid);
         if let Some(space) = self.spaces.bind(tgid, at, process) {
             self.notices.push(Notice::Exec { pid: tgid, comm: space.comm.clone() });
             told.extend(life(process, tgid, at, space, born));
         }
-        told
+        Ok(told)
     }
 
     /// Asks /proc again: for processes with an address on a stack that no mapping event told of, and for all
@@ -190,23 +191,22 @@ impl Session {
 
     /// Takes leave of processes that have ended.
     pub(super) fn reap(&mut self) -> Result<(), Failure> {
-        let mut ended = HashSet::new();
-        for (at, target) in self.targets.iter().enumerate() {
-            let has_ended = target.watched.as_ref().map_or(Ok(true), Watched::has_ended);
-            if has_ended.map_err(|source| Failure::Io { doing: "watching a process", source })? {
-                ended.insert(at);
-            }
+        let told = self.ends.ended().map_err(|source| Failure::Io { doing: "watching processes", source })?;
+        let mut ended: HashSet<u64> = told.into_iter().collect();
+        if std::mem::take(&mut self.has_unwatched) {
+            let unwatched = self.targets.iter().filter(|target| target.watched.is_none());
+            ended.extend(unwatched.map(|target| target.key));
         }
         if ended.is_empty() {
             return Ok(());
         }
         // What they said last is still in the rings, an exec maybe: they are other processes after it.
         self.hear()?;
-        let mut at = 0..;
-        let ended = self.targets.extract_if(.., |_| at.next().is_some_and(|at| ended.contains(&at)));
+        let ended = self.targets.extract_if(.., |target| ended.contains(&target.key));
         for Target { pid, process, .. } in ended.collect::<Vec<_>>() {
             self.kernel.untrace(pid.get())?;
             self.ended(pid.get(), process);
+            self.unread_ends += 1;
         }
         Ok(())
     }

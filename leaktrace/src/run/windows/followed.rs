@@ -5,7 +5,7 @@
 //! is used changes too, and is left out for that. What is kept is lost to its program, or rests.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hasher},
 };
 
@@ -59,34 +59,41 @@ impl Heap {
 }
 
 #[derive(Default)]
-pub(super) struct Followed(HashMap<ProcessId, Heap>);
+pub(super) struct Followed {
+    heaps: HashMap<ProcessId, Heap>,
+    /// Running processes whose heaps cannot be read.
+    refused: HashSet<ProcessId>,
+}
 
 /// Blocks of one process, by address.
 type Blocks = Vec<(BlockKey, Block)>;
 
 impl Followed {
-    /// Opens the heaps of these processes, and forgets those of others.
-    ///
-    /// # Errors
-    /// One is none of a glibc that is known.
-    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> Result<(), Refused> {
-        let mut before = std::mem::take(&mut self.0);
+    /// Opens the heaps of these processes, and forgets those of others. Returns those that are none of a glibc that is known.
+    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> Vec<ProcessId> {
+        let mut before = std::mem::take(&mut self.heaps);
+        let mut refused_before = std::mem::take(&mut self.refused);
         for (process, pid) in running {
+            // It stays so as long as it runs this program.
+            if refused_before.remove(&process) {
+                self.refused.insert(process);
+                continue;
+            }
             let opened = before.remove(&process).map_or_else(|| Heap::open(pid), Ok);
             match opened {
-                Ok(heap) => drop(self.0.insert(process, heap)),
+                Ok(heap) => drop(self.heaps.insert(process, heap)),
                 // It has just ended.
                 Err(Refused::Process(ProcessError::NoSuchProcess { .. })) => {}
-                Err(refused) => return Err(refused),
+                Err(_) => drop(self.refused.insert(process)),
             }
         }
-        Ok(())
+        self.refused.iter().copied().collect()
     }
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of.
     pub(super) fn note(&mut self, blocks: Blocks) {
         for (process, blocks) in by_process(blocks) {
-            let Some(heap) = self.0.get_mut(&process) else { continue };
+            let Some(heap) = self.heaps.get_mut(&process) else { continue };
             let contents = contents(&heap.memory, &blocks);
             for ((key, block), content) in blocks.iter().zip(contents) {
                 let is_known = heap.blocks.get(&key.address).is_some_and(|known| known.born == block.born);
@@ -98,12 +105,12 @@ impl Followed {
         }
     }
 
-    /// The window ended at `at`, when these lived: others are forgotten. Those of running processes that were not noted; what a
-    /// process held that has ended is not in question any more.
-    pub(super) fn keep(&mut self, blocks: Blocks, at: u64) -> Blocks {
+    /// The window ended at `at`, when these lived: others are forgotten. Those of running processes that were not noted, or
+    /// cannot be; what a process held that has ended is not in question any more.
+    pub(super) fn keep(&mut self, blocks: Blocks, at: u64, is_running: impl Fn(ProcessId) -> bool) -> Blocks {
         let mut unknown = Vec::new();
         let mut rest = by_process(blocks);
-        for (process, heap) in &mut self.0 {
+        for (process, heap) in &mut self.heaps {
             let blocks = rest.remove(process).unwrap_or_default();
             let mut kept = HashMap::with_capacity(blocks.len());
             for (key, block) in blocks {
@@ -114,6 +121,7 @@ impl Followed {
             }
             heap.blocks = kept;
         }
+        unknown.extend(rest.into_iter().filter(|(process, _)| is_running(*process)).flat_map(|(_, blocks)| blocks));
         unknown
     }
 
@@ -121,7 +129,7 @@ impl Followed {
     pub(super) fn look(&mut self, blocks: Blocks, now: u64) -> Fates {
         let mut fates = Fates::default();
         for (process, blocks) in by_process(blocks) {
-            let Some(heap) = self.0.get_mut(&process) else { continue };
+            let Some(heap) = self.heaps.get_mut(&process) else { continue };
             let addresses: Vec<u64> = blocks.iter().map(|(key, _)| key.address).collect();
             // First: what is found in use after it was read was so then.
             let contents = contents(&heap.memory, &blocks);

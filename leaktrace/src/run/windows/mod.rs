@@ -7,7 +7,13 @@
 mod budget;
 mod followed;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use leaktrace_common::process::ProcessId;
 
 pub(super) use self::followed::Fates;
 use self::{
@@ -16,7 +22,7 @@ use self::{
 };
 use super::{Failure, session::Session};
 use crate::{
-    cli::Plan,
+    cli::{Plan, Targets},
     event::Event,
     kernel::{
         clock,
@@ -27,6 +33,8 @@ use crate::{
 
 /// How often what was spent is looked at.
 const LOOK: u64 = 10_000_000;
+/// And as much later for so many processes.
+const PROCESSES: u64 = 200;
 /// Between windows a heap is read so often at most, and for this part of a CPU at most.
 const READ: u64 = 2_000_000_000;
 const SHARE_OF_TIME: u64 = 20;
@@ -37,6 +45,8 @@ pub(super) struct Windows {
     budget: Budget,
     /// With `--exact`: probes are not lifted, whatever they cost.
     is_exact: bool,
+    /// Every process is traced: those whose heaps cannot be read from outside do not keep the others from being followed.
+    is_of_all: bool,
     /// Why probes cannot be lifted, if they cannot.
     must_stay: Option<String>,
     /// None where costs cannot be measured on this kernel.
@@ -63,17 +73,21 @@ pub(super) struct Windows {
 impl Windows {
     /// Measures what a hit costs here.
     pub(super) fn new(plan: &Plan, session: &mut Session) -> Self {
+        let is_of_all = matches!(plan.targets, Targets::All(_));
         let must_stay = if plan.mmap {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
             Some("--prove has to know each block".to_owned())
-        } else if plan.follow {
+        } else if plan.follow && !is_of_all {
             Some("--follow has to see children from their start".to_owned())
         } else if !session.is_quick() {
             Some(
                 "this kernel takes too long to take probes back; Linux 6.11 and newer do it at once"
                     .to_owned(),
             )
+        } else if is_of_all {
+            // Those of processes that cannot be read are given up at each window's end, and counted.
+            None
         } else {
             session.other_allocator().map(|file| {
                 format!("of the allocators only glibc's can be read from outside, and {file} has another")
@@ -89,6 +103,7 @@ impl Windows {
         Self {
             budget: Budget::new(plan.budget.unwrap_or(1.0), plan.epoch),
             is_exact: plan.budget.is_none(),
+            is_of_all,
             must_stay,
             traps,
             timing: Arc::new(None),
@@ -109,7 +124,9 @@ impl Windows {
 
     /// Looks what was spent, and lets probes stand or lifts them by that.
     pub(super) fn turn(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if self.traps.is_none() || clock::now() < self.looked + LOOK {
+        // Each process has to be asked for its time.
+        let apart = LOOK * (1 + session.pids().count() as u64 / PROCESSES);
+        if self.traps.is_none() || clock::now() < self.looked + apart {
             return Ok(());
         }
         let is_first = self.looked == 0;
@@ -195,9 +212,13 @@ impl Windows {
     /// Takes the probes back, if the heaps can be followed without them.
     fn lift(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.must_stay.is_none() {
-            let opened = self.followed.open(session.running());
-            let unread = "its heap is not of a glibc that is known, so that it cannot be read from outside";
-            self.must_stay = opened.is_err().then(|| unread.to_owned());
+            let unread = self.followed.open(session.running());
+            if self.is_of_all {
+                self.warn_of_unread(unread.len());
+            } else if !unread.is_empty() {
+                let why = "its heap is not of a glibc that is known, so that it cannot be read from outside";
+                self.must_stay = Some(why.to_owned());
+            }
         }
         if self.must_stay.is_some() {
             self.warn(session);
@@ -209,7 +230,8 @@ impl Windows {
         let at = session.pause(&std::mem::take(&mut self.timing))?;
         self.account(session);
         session.tell(&Event::Paused { at, work: self.worked });
-        let unknown = self.followed.keep(session.blocks()?, at);
+        let running: HashSet<ProcessId> = session.running().map(|(process, _)| process).collect();
+        let unknown = self.followed.keep(session.blocks()?, at, |process| running.contains(&process));
         session.settle(&Fates { freed: Vec::new(), unfollowed: unknown })?;
         self.is_paused = true;
         self.pauses += 1;
@@ -234,6 +256,18 @@ impl Windows {
         let spent = clock::of_thread().saturating_sub(begun);
         self.read_at = clock::now() + READ.max(spent * SHARE_OF_TIME);
         Ok(())
+    }
+
+    /// Once, that some leaks may not be found.
+    fn warn_of_unread(&mut self, processes: usize) {
+        if processes > 0 && !std::mem::replace(&mut self.has_warned, true) {
+            crate::say!(
+                "tracing everything takes more than --budget {:.0}%, so probes stand in windows only: in {processes} \
+                 processes, whose heaps cannot be read from outside (their allocator is not glibc's), leaks are not found. \
+                 For those: leaktrace --pid PID --exact",
+                100.0 * self.budget.share(),
+            );
+        }
     }
 
     /// Once, what it costs and what can be done.
