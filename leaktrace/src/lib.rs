@@ -20,6 +20,7 @@ pub mod heap_reader;
 pub mod judge;
 pub mod kernel;
 pub mod ledger;
+pub mod metrics;
 pub mod probe_site;
 pub mod process;
 pub mod reach;

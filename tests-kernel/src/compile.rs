@@ -24,6 +24,9 @@ const C_FLAGS: [&str; 9] = [
     "-pthread",
 ];
 
+const RUST_FLAGS: [&str; 5] =
+    ["--edition=2024", "-Copt-level=1", "-Cdebuginfo=2", "-Cforce-frame-pointers=yes", "-Ccodegen-units=1"];
+
 /// What builds a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
@@ -33,6 +36,10 @@ pub enum Compiler {
     Rustc,
     /// gcc -static -s
     Static,
+    /// A libc that is not glibc.
+    Musl,
+    /// rustc, with glibc in the executable.
+    RustcStatic,
 }
 
 impl Compiler {
@@ -43,31 +50,32 @@ impl Compiler {
             Self::Gxx => "g++",
             Self::Rustc => "rustc",
             Self::Static => "static",
+            Self::Musl => "musl-gcc",
+            Self::RustcStatic => "rustc-static",
         }
     }
 
     fn command(self) -> Command {
-        let mut command = Command::new(if self == Self::Static { "gcc" } else { self.name() });
+        let mut command = Command::new(match self {
+            Self::Static => "gcc",
+            Self::RustcStatic => "rustc",
+            other => other.name(),
+        });
         match self {
-            Self::Gcc => command.args(C_FLAGS).args(["-std=gnu17", "-rdynamic"]),
+            Self::Gcc | Self::Musl => command.args(C_FLAGS).args(["-std=gnu17", "-rdynamic"]),
             // Clang 14 takes no note of -fno-builtin for a `static` that is unused once inlined.
             Self::Clang => command.args(C_FLAGS).args(["-std=gnu17", "-rdynamic", "-Wno-unused-function"]),
             Self::Gxx => command.args(C_FLAGS).args(["-std=c++17", "-rdynamic"]),
             Self::Static => command.args(C_FLAGS).args(["-std=gnu17", "-static", "-s"]),
-            Self::Rustc => command.args([
-                "--edition=2024",
-                "-Copt-level=1",
-                "-Cdebuginfo=2",
-                "-Cforce-frame-pointers=yes",
-                "-Ccodegen-units=1",
-            ]),
+            Self::Rustc => command.args(RUST_FLAGS),
+            Self::RustcStatic => command.args(RUST_FLAGS).arg("-Ctarget-feature=+crt-static"),
         };
         command
     }
 
     /// What comes after the source: of its functions a linker looks back for.
     fn libraries(self) -> &'static [&'static str] {
-        if self == Self::Rustc { &[] } else { &["-Wl,--as-needed", "-lm"] }
+        if matches!(self, Self::Rustc | Self::RustcStatic) { &[] } else { &["-Wl,--as-needed", "-lm"] }
     }
 }
 

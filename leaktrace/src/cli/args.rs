@@ -191,6 +191,10 @@ pub(super) struct Trace {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
 
+    /// Serve Prometheus's metrics at http://ADDR/metrics while tracing, e.g. 127.0.0.1:9464 or :9464
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
+
     /// Room for this many live blocks at once
     #[arg(long, value_name = "N", default_value_t = 1 << 21)]
     pub(super) max_live: u32,

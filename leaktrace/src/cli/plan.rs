@@ -16,11 +16,15 @@ use crate::process::Selection;
 /// A command line that makes no sense; clap has said the rest.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UsageError {
-    #[error("--comm, --user, --cgroup, --container and --exclude choose among all processes; leave them out, or leave out --pid and the program after --")]
+    #[error(
+        "--comm, --user, --cgroup, --container and --exclude choose among all processes; leave them out, or leave out --pid and the program after --"
+    )]
     SelectionAndTarget,
     #[error("--user: there is no user {0}; give a name that `getent passwd` knows, or a number")]
     NoSuchUser(String),
-    #[error("--prove searches all memory of each process, which is too much for every process there is; give it a --pid")]
+    #[error(
+        "--prove searches all memory of each process, which is too much for every process there is; give it a --pid"
+    )]
     ProveAll,
     #[error("--pid and a program after -- cannot be traced together; run leaktrace twice")]
     PidAndCommand,
@@ -79,6 +83,8 @@ pub struct Output {
     pub colour: Colour,
     pub exports: Exports,
     pub record: Option<PathBuf>,
+    /// Where metrics are served.
+    pub metrics: Option<String>,
     pub stream: Option<PathBuf>,
 }
 
@@ -238,7 +244,7 @@ impl Trace {
             return Err(UsageError::NothingToProve);
         }
         let exports = self.outputs.plan();
-        if self.quiet && exports.files.is_empty() && self.record.is_none() {
+        if self.quiet && exports.files.is_empty() && self.record.is_none() && self.metrics.is_none() {
             return Err(UsageError::QuietForNothing);
         }
         let follow = self.follow || matches!(targets, Targets::All(_));
@@ -275,6 +281,7 @@ impl Trace {
                 colour: colour(self.color),
                 exports,
                 record: self.record,
+                metrics: self.metrics,
                 stream: self.record_stream,
             },
         })

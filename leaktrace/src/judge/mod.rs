@@ -33,7 +33,8 @@ use crate::{
     ledger::{Kind, Ledger, Site, Totals},
     symbolize::Names,
     verdict::{
-        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict, Verified,
+        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict,
+        Verified,
     },
 };
 

@@ -15,7 +15,7 @@ mod json;
 mod moments;
 mod owner;
 mod proof;
-pub(crate) mod ranking;
+pub mod ranking;
 mod sizes;
 mod text;
 mod verdict;

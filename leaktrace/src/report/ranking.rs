@@ -20,14 +20,31 @@ pub struct Ranked<'a> {
     pub javascript_bytes: Option<u64>,
 }
 
+impl Ranked<'_> {
+    fn kept(&self) -> u64 {
+        self.live_bytes + self.javascript_bytes.unwrap_or(0)
+    }
+
+    /// Whether there is anything to say of it.
+    pub(super) fn keeps_or_leaks(&self) -> bool {
+        self.kept() > 0 || self.leaks + self.suspects > 0
+    }
+}
+
 /// Every process of a report.
 #[must_use]
-pub fn ranking(report: &Report) -> Vec<Ranked<'_>> {
-    let of = |process| {
-        let javascript_bytes = Process::has_javascript(process).then_some(0);
-        Ranked { process, leaks: 0, suspects: 0, leaking: 0.0, live_bytes: 0, live_blocks: 0, javascript_bytes }
+pub fn ranking<'a>(report: &'a Report) -> Vec<Ranked<'a>> {
+    let one = |process: &'a Process| Ranked {
+        process,
+        leaks: 0,
+        suspects: 0,
+        leaking: 0.0,
+        live_bytes: 0,
+        live_blocks: 0,
+        javascript_bytes: process.javascript.as_ref().map(|_| 0),
     };
-    let mut ranked: Vec<Ranked<'_>> = report.processes.iter().map(of).collect();
+    let mut ranked: Vec<Ranked<'_>> = Vec::with_capacity(report.processes.len());
+    ranked.extend(report.processes.iter().map(one));
     let at: HashMap<u32, usize> =
         ranked.iter().enumerate().map(|(at, one)| (one.process.process, at)).collect();
     for stack in &report.stacks {
@@ -45,17 +62,10 @@ pub fn ranking(report: &Report) -> Vec<Ranked<'_>> {
         *kind += 1;
         one.leaking += verdict.bytes_per_second;
     }
-    let kept = |one: &Ranked<'_>| one.live_bytes + one.javascript_bytes.unwrap_or(0);
     ranked.sort_by(|a, b| {
         let calls = |one: &Ranked<'_>| Reverse((one.leaks > 0, one.suspects > 0));
         let by_rate = || b.leaking.total_cmp(&a.leaking);
-        calls(a).cmp(&calls(b)).then_with(by_rate).then_with(|| kept(b).cmp(&kept(a)))
+        calls(a).cmp(&calls(b)).then_with(by_rate).then_with(|| b.kept().cmp(&a.kept()))
     });
     ranked
-}
-
-impl Process {
-    pub(super) const fn has_javascript(&self) -> bool {
-        self.javascript.is_some()
-    }
 }

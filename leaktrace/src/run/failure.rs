@@ -69,6 +69,10 @@ pub enum Failure {
         path.display(), path.display()
     )]
     Recording { path: PathBuf, source: std::io::Error },
+    #[error(
+        "--metrics {address}: {source}; give an address of this machine and a free port, such as 127.0.0.1:9464"
+    )]
+    Metrics { address: String, source: std::io::Error },
     #[error("--fail-on: a {0} was found, see the report")]
     Found(&'static str),
     #[error("--fail-on: nothing of that was found, but the program itself failed ({0})")]
@@ -107,6 +111,7 @@ impl Failure {
             | Self::SuppressFile { .. }
             | Self::Suppress(_)
             | Self::TooEarly { .. }
+            | Self::Metrics { .. }
             | Self::Recorded {
                 why:
                     recording::Unreadable::Io(_)

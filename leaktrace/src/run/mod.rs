@@ -7,6 +7,7 @@ mod failure;
 mod judging;
 mod keys;
 pub mod launch;
+mod metrics;
 mod notice;
 mod output;
 mod probes;
@@ -34,6 +35,7 @@ use demo::Demo;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
+use metrics::Metrics;
 use output::{Exports, Output, to_stdout};
 use probes::{Attached, Heaps, Probes};
 pub use recorded::{diff, report};
@@ -80,6 +82,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let mut exports = Exports::open(&plan.output.exports)?;
     let mut recording = plan.output.record.as_deref().map(Recording::open).transpose()?;
     let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
+    let metrics = plan.output.metrics.as_deref().map(Metrics::serve).transpose()?;
     let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
     let caught = |kind| signal(kind).map_err(|source| Failure::Io { doing: "catching signals", source });
@@ -126,6 +129,9 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     if matches!(plan.targets, Targets::All(_)) {
         notice::attached_to_all(&found, plan);
     }
+    if let Some(metrics) = &metrics {
+        notice::served(metrics.address);
+    }
     session.warn_of_unmatched_prefixes(&plan.prefixes);
     if let Some(Started::Waiting(waiting)) = started {
         started = Some(Started::Running(waiting.start()?));
@@ -133,10 +139,14 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
 
     let begun = Instant::now();
     let end = plan.duration.map(|duration| begun + duration);
+    let mut scrapes = every(metrics::EVERY, begun);
     let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
     let mut names = Names::default();
     let mut keys = keys::lines(&plan.targets);
     judging.begin(begun);
+    if let Some(metrics) = &metrics {
+        metrics.update(&made(plan, &mut session, &mut names, &judging, &windows));
+    }
     let traced: Result<(), Failure> = loop {
         let search_due = judging.search_due();
         tokio::select! {
@@ -158,6 +168,13 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                     let report = made(plan, &mut session, &mut names, &judging, &windows);
                     recording.moment(&report, begun, false);
                 }
+            }
+            _ = scrapes.tick(), if metrics.is_some() => {
+                let looked = session.listen().and_then(|()| session.snapshot());
+                if let Err(error) = looked { break Err(error) }
+                judging.retire(&mut session, &mut names);
+                let report = made(plan, &mut session, &mut names, &judging, &windows);
+                metrics.iter().for_each(|metrics| metrics.update(&report));
             }
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }

@@ -63,6 +63,11 @@ pub(super) fn attached_to_all(found: &Found, plan: &Plan) {
     }
 }
 
+/// Where metrics are.
+pub(super) fn served(address: std::net::SocketAddr) {
+    crate::say!("metrics are served at http://{address}/metrics");
+}
+
 /// The heap that was watched grows.
 pub(super) fn grows(watch: &Watch) {
     crate::say!("attaching probes {watch}");

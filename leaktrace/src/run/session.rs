@@ -169,7 +169,8 @@ impl Session {
             symbols: SymbolThread::start()?,
             recorder,
             targets: Vec::new(),
-            ends: Ends::new().map_err(|source| Failure::Io { doing: "listening for ends (epoll)", source })?,
+            ends: Ends::new()
+                .map_err(|source| Failure::Io { doing: "listening for ends (epoll)", source })?,
             next_key: 0,
             has_unwatched: false,
             follow,

@@ -1,7 +1,11 @@
 //! Keeps the kernel side's unwind tables as the processes' mappings change.
 
 use std::{
-    collections::{HashMap, HashSet}, fs::File, io, time::Duration};
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    time::Duration,
+};
 
 use leaktrace_common::{
     process::ProcessId,
@@ -40,7 +44,12 @@ pub(super) struct Unwinding {
 impl Unwinding {
     pub(super) fn new(kernel: &mut Kernel) -> Result<Self, LoadError> {
         let (memory, entries) = kernel.take_unwind_maps()?;
-        Ok(Self { tables: Tables::new(memory, entries), unread: 0, left_out: HashMap::new(), left_out_of_gone: 0 })
+        Ok(Self {
+            tables: Tables::new(memory, entries),
+            unread: 0,
+            left_out: HashMap::new(),
+            left_out_of_gone: 0,
+        })
     }
 
     /// Makes the mappings, sorted and without overlaps, what the process unwinds by.

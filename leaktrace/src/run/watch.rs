@@ -50,7 +50,11 @@ impl Ends {
     pub(super) fn ended(&self) -> io::Result<Vec<u64>> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(AT_ONCE);
         loop {
-            match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), Some(&Timespec::default())) {
+            match epoll::wait(
+                &self.0,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&Timespec::default()),
+            ) {
                 Ok(_) => return Ok(events.iter().map(|event| event.data.u64()).collect()),
                 // A signal that is due, Ctrl-C say, ends even a call that does not wait.
                 Err(Errno::INTR) => {}
@@ -73,13 +77,13 @@ mod tests {
         let mut children = [start(), start(), start()];
         let watched: Vec<_> = children.iter().map(|child| Watched::open(child.id()).unwrap()).collect();
         watched.iter().zip(0..).for_each(|(watched, key)| ends.add(watched, key).unwrap());
-        assert_eq!(ends.ended().unwrap(), []);
+        assert!(ends.ended().unwrap().is_empty());
         children[1].kill().unwrap();
         children[1].wait().unwrap();
         assert_eq!(ends.ended().unwrap(), [1]);
         assert_eq!(ends.ended().unwrap(), [1], "until it is dropped");
         drop(watched);
-        assert_eq!(ends.ended().unwrap(), []);
+        assert!(ends.ended().unwrap().is_empty());
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();

@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 
 /// Modules that turn events into a report, and that into files and back: no kernel, no runtime, no files of their own, no
 /// clock (time arrives in events).
-const PURE: [&str; 8] = ["event", "attribute", "ledger", "verdict", "judge", "report", "export", "recording"];
+const PURE: [&str; 9] =
+    ["event", "attribute", "ledger", "verdict", "judge", "report", "export", "metrics", "recording"];
 const NOT_PURE: [&[&str]; 5] =
     [&["aya"], &["tokio"], &["std", "fs"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
 

@@ -368,6 +368,7 @@ fn coverage(seen: u64) -> Coverage {
         stack_bytes_unknown: 10,
         addresses: 9,
         addresses_unknown: 1,
+        ended_processes: 0,
         exec_dropped_blocks: 0,
         exec_dropped_bytes: 0,
         unmapped_unknown_bytes: 0,

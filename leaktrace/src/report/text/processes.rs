@@ -41,16 +41,26 @@ pub(super) fn processes(
         write!(out, ", and {} that ended and left nothing to say", super::count(ended))?;
     }
     writeln!(out, ". What each allocated since tracing began and keeps:")?;
-    writeln!(out, "  {faint}{:>10}  {:>12}  {:>12}  {:<22}  process{faint:#}", "native", "JavaScript", "leaking", "")?;
+    writeln!(
+        out,
+        "  {faint}{:>10}  {:>12}  {:>12}  {:<22}  process{faint:#}",
+        "native", "JavaScript", "leaking", ""
+    )?;
     let ranked = ranking(report);
-    let (shown, folded) = ranked.split_at(top.min(ranked.len()));
+    let worth_a_row = ranked.iter().take_while(|one| one.keeps_or_leaks()).count();
+    let (shown, folded) = ranked.split_at(top.min(worth_a_row));
     for one in shown {
         row(one, width, styles, out)?;
     }
     if !folded.is_empty() {
         let kept = folded.iter().map(|one| one.live_bytes).sum();
         let left = folded.len() as u64;
-        writeln!(out, "  {faint}and {} more, which keep {} of native memory (--top, --json){faint:#}", super::count(left), bytes(kept))?;
+        writeln!(
+            out,
+            "  {faint}and {} more, which keep {} of native memory (--top, --json){faint:#}",
+            super::count(left),
+            bytes(kept)
+        )?;
     }
     Ok(())
 }
@@ -59,7 +69,11 @@ fn row(one: &Ranked<'_>, width: usize, styles: &Styles, out: &mut dyn Write) -> 
     let Styles { amount, faint, warning } = styles;
     let Ranked { process, leaks, suspects, leaking, live_bytes, javascript_bytes, .. } = one;
     let javascript = javascript_bytes.map_or_else(String::new, |estimate| format!("~{}", bytes(estimate)));
-    let rate = if *leaks + *suspects > 0 { format!("{}/min", bytes((leaking * 60.0) as u64)) } else { String::new() };
+    let rate = if *leaks + *suspects > 0 {
+        format!("{}/min", bytes((leaking * 60.0) as u64))
+    } else {
+        String::new()
+    };
     let called: Vec<String> = [(*leaks, "leak"), (*suspects, "suspect")]
         .into_iter()
         .filter(|(number, _)| *number > 0)

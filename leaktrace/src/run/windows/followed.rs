@@ -73,6 +73,7 @@ impl Followed {
     pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> Vec<ProcessId> {
         let mut before = std::mem::take(&mut self.heaps);
         let mut refused_before = std::mem::take(&mut self.refused);
+        let mut unread = Vec::new();
         for (process, pid) in running {
             // It stays so as long as it runs this program.
             if refused_before.remove(&process) {
@@ -84,10 +85,13 @@ impl Followed {
                 Ok(heap) => drop(self.heaps.insert(process, heap)),
                 // It has just ended.
                 Err(Refused::Process(ProcessError::NoSuchProcess { .. })) => {}
+                // It may be changing just now, or not have begun.
+                Err(Refused::Misfit { .. }) => unread.push(process),
                 Err(_) => drop(self.refused.insert(process)),
             }
         }
-        self.refused.iter().copied().collect()
+        unread.extend(&self.refused);
+        unread
     }
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of.
@@ -121,7 +125,9 @@ impl Followed {
             }
             heap.blocks = kept;
         }
-        unknown.extend(rest.into_iter().filter(|(process, _)| is_running(*process)).flat_map(|(_, blocks)| blocks));
+        unknown.extend(
+            rest.into_iter().filter(|(process, _)| is_running(*process)).flat_map(|(_, blocks)| blocks),
+        );
         unknown
     }
 

@@ -212,7 +212,10 @@ impl Windows {
     /// Takes the probes back, if the heaps can be followed without them.
     fn lift(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.must_stay.is_none() {
-            let unread = self.followed.open(session.running());
+            // What a process without blocks has for a heap is of no interest.
+            let holders: HashSet<ProcessId> = session.blocks()?.iter().map(|(key, _)| key.process).collect();
+            let holds = |(process, _): &(ProcessId, u32)| !self.is_of_all || holders.contains(process);
+            let unread = self.followed.open(session.running().filter(holds));
             if self.is_of_all {
                 self.warn_of_unread(unread.len());
             } else if !unread.is_empty() {

@@ -1,0 +1,331 @@
+//! Every process of the machine under one leaktrace: those that leak are named, whatever their allocator, and no other.
+//!
+//! Unlike in other tests the probes stand in the machine's own libc too, for as long as this takes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests_kernel::{
+    Agent, Program, Report,
+    agent::{binary, run},
+    checkout,
+    compile::{Compiler, compiled},
+    needs_root,
+    node::node,
+    private_libs::PrivateLibs,
+    skip::skip,
+};
+
+/// What is found of the kernel's programs at a test's end must not be another test's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A leaktrace of all processes.
+fn attach(flags: &[&str]) -> Agent {
+    Agent::start(Command::new(binary()).args(flags)).unwrap()
+}
+
+fn preloaded(name: &str) -> Program {
+    let executable = compiled("service.c", Compiler::Gcc).unwrap();
+    let libs = PrivateLibs::copy(&[name]).unwrap();
+    Program::start_file(&executable, &["leak"], libs, &[name]).unwrap()
+}
+
+fn script(interpreter: &str, name: &str) -> Program {
+    let script = checkout().join("testprogs").join(name);
+    let mut command = Command::new(interpreter);
+    command.arg(script).env_remove("LD_PRELOAD");
+    Program::start_command(&mut command, PrivateLibs::copy(&[]).unwrap()).unwrap()
+}
+
+/// A root of its own, with a libc of its own.
+fn in_another_root(folder: &Path) -> Program {
+    let executable = compiled("service.c", Compiler::Gcc).unwrap();
+    let libs = PrivateLibs::copy(&[]).unwrap();
+    fs::create_dir_all(folder.join("lib")).unwrap();
+    fs::create_dir_all(folder.join("lib64")).unwrap();
+    fs::copy(libs.file("libc.so.6"), folder.join("lib/libc.so.6")).unwrap();
+    fs::copy("/lib64/ld-linux-x86-64.so.2", folder.join("lib64/ld-linux-x86-64.so.2")).unwrap();
+    fs::copy(executable, folder.join("service")).unwrap();
+    let mut command = Command::new("chroot");
+    command.arg(folder).args(["/service", "leak"]).env("LD_LIBRARY_PATH", "/lib").env_remove("LD_PRELOAD");
+    Program::start_command(&mut command, libs).unwrap()
+}
+
+fn service(mode: &str) -> Program {
+    Program::start("service.c", Compiler::Gcc, &[mode]).unwrap()
+}
+
+/// Those that leak, by what is special about each.
+fn leaking(root: &Path) -> Vec<(&'static str, Program)> {
+    let mut programs = vec![
+        ("glibc", service("leak")),
+        ("musl", Program::start("service.c", Compiler::Musl, &["leak"]).unwrap()),
+        ("jemalloc", preloaded("libjemalloc.so.2")),
+        ("static Rust", Program::start("service.rs", Compiler::RustcStatic, &[]).unwrap()),
+        ("Python", script("python3", "service.py")),
+        ("another root", in_another_root(root)),
+    ];
+    if has_library("libtcmalloc_minimal.so.4") && has_library("libmimalloc.so.2") {
+        programs.push(("tcmalloc", preloaded("libtcmalloc_minimal.so.4")));
+        programs.push(("mimalloc", preloaded("libmimalloc.so.2")));
+    } else {
+        skip("allocators", "tcmalloc and mimalloc are not installed");
+    }
+    if let Some(node) = node(22) {
+        programs.push(("node", Program::node(&node, &[], "service.js").unwrap()));
+    }
+    programs
+}
+
+fn has_library(name: &str) -> bool {
+    PrivateLibs::copy(&[name]).is_ok()
+}
+
+fn leaks_of(report: &Report, pid: u32) -> Vec<String> {
+    let leaks = report.verdicts.iter().filter(|verdict| verdict.pid == pid);
+    leaks.filter(|verdict| verdict.verdict == "LEAK").map(|verdict| verdict.text.clone()).collect()
+}
+
+#[test]
+fn leaks_of_every_allocator_are_named_in_their_process_and_none_in_the_others() {
+    needs_root();
+    let _alone = alone();
+    let root = tempfile::Builder::new().prefix("leaktrace-root-").tempdir().unwrap();
+    let mut leaking = leaking(root.path());
+    let mut innocent: Vec<Program> = (0..30).map(|_| service("innocent")).collect();
+    let agent = attach(&["--exact", "--epoch", "500ms"]);
+    // One that begins later is found as well.
+    leaking.push(("begun later", service("leak")));
+    for (_, program) in &mut leaking {
+        program.begin().unwrap();
+    }
+    for program in &mut innocent {
+        program.begin().unwrap();
+    }
+    // A leak takes 72 epochs, and each takes longer where the machine has large processes.
+    thread::sleep(Duration::from_secs(50));
+    let report = agent.stop().unwrap();
+    assert_eq!(report.coverage.lost, 0, "{:?}", report.coverage);
+    for (what, program) in &leaking {
+        let leaks = leaks_of(&report, program.pid());
+        let site = |text: &String| text.contains("leak_a_request") || text.contains("leakARequest");
+        // CPython's frames are those of its interpreter.
+        let is_named = leaks.iter().any(site) || (*what == "Python" && !leaks.is_empty());
+        assert!(
+            is_named,
+            "{what} (pid {}): {leaks:?}\n{:?}",
+            program.pid(),
+            verdicts(&report, program.pid())
+        );
+    }
+    for program in &innocent {
+        assert!(leaks_of(&report, program.pid()).is_empty(), "{:?}", leaks_of(&report, program.pid()));
+    }
+    for program in leaking.iter_mut().map(|(_, program)| program).chain(&mut innocent) {
+        program.begin().unwrap();
+        program.finish().unwrap();
+        program.end().unwrap();
+    }
+    assert_nothing_stays();
+}
+
+fn verdicts(report: &Report, pid: u32) -> Vec<&str> {
+    let of = report.verdicts.iter().filter(|verdict| verdict.pid == pid);
+    of.map(|verdict| verdict.text.as_str()).collect()
+}
+
+/// No program of ours is loaded any more, and so no probe is placed.
+fn assert_nothing_stays() {
+    let Ok(shown) = Command::new("bpftool").args(["prog", "show"]).output() else {
+        return skip("bpftool", "bpftool is not installed");
+    };
+    let text = String::from_utf8_lossy(&shown.stdout);
+    for program in ["free_enter", "call_enter", "call_return", "process_fork"] {
+        assert!(!text.contains(program), "{text}");
+    }
+}
+
+#[test]
+fn those_that_are_chosen_are_traced_and_no_other_and_a_program_that_becomes_another_is_not() {
+    needs_root();
+    let _alone = alone();
+    let executable = compiled("service.c", Compiler::Gcc).unwrap();
+    let folder = tempfile::Builder::new().prefix("leaktrace-chosen-").tempdir().unwrap();
+    let named = |name: &str| {
+        let copy = folder.path().join(name);
+        fs::copy(&executable, &copy).unwrap();
+        Program::start_file(&copy, &["leak"], PrivateLibs::copy(&[]).unwrap(), &[]).unwrap()
+    };
+    let mut chosen = named("lt-chosen");
+    let mut left_out = named("lt-left-out");
+    let agent = attach(&["--exact", "--comm", "lt-chosen", "--comm", "lt-later", "--comm", "lt-later-shell"]);
+    let mut later = named("lt-later");
+    for program in [&mut chosen, &mut left_out, &mut later] {
+        program.begin().unwrap();
+    }
+    // One that is wanted becomes one that is not.
+    let shell = folder.path().join("lt-later-shell");
+    fs::copy("/bin/sh", &shell).unwrap();
+    let mut command = Command::new(&shell);
+    command.args(["-c", &format!("sleep 1; exec {}/lt-left-out leak", folder.path().display())]);
+    let mut changed = Program::start_command(&mut command, PrivateLibs::copy(&[]).unwrap()).unwrap();
+    changed.begin().unwrap();
+    thread::sleep(Duration::from_secs(2));
+    let report = agent.stop().unwrap();
+    let traced: Vec<u32> = report.processes.iter().map(|process| process.pid).collect();
+    assert!(traced.contains(&chosen.pid()) && traced.contains(&later.pid()), "{traced:?}");
+    assert!(!traced.contains(&left_out.pid()), "{traced:?}");
+    assert!(report.at_in("leak_a_request", chosen.pid()).live_blocks > 50);
+    assert!(report.at_in("leak_a_request", later.pid()).live_blocks > 50);
+    // Until its exec is heard of it may do something.
+    assert!(report.at_in("leak_a_request", changed.pid()).live_blocks < 20);
+    for mut program in [chosen, left_out, later, changed] {
+        program.begin().unwrap();
+        program.finish().unwrap();
+        program.end().unwrap();
+    }
+}
+
+#[test]
+fn ten_thousand_processes_that_come_and_go_leave_nothing_in_the_agent() {
+    needs_root();
+    let _alone = alone();
+    let agent = attach(&["--exact", "--comm", "sh", "--comm", "true"]);
+    let churn = |processes: u32| {
+        let script = format!("i=0; while [ $i -lt {processes} ]; do /bin/true; i=$((i+1)); done");
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    };
+    churn(2500);
+    let early = resident(agent.pid());
+    churn(7500);
+    thread::sleep(Duration::from_secs(6));
+    let late = resident(agent.pid());
+    let report = agent.stop().unwrap();
+    assert!(report.coverage.ended_processes >= 10_000, "{:?}", report.coverage);
+    assert!(report.processes.len() < 1000, "{}", report.processes.len());
+    assert!(late < early + (32 << 20), "{early} bytes after 2,500 processes, {late} after 10,000");
+}
+
+/// Bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn capabilities_are_enough_and_root_is_not_needed() {
+    needs_root();
+    let _alone = alone();
+    let folder = tempfile::Builder::new().prefix("leaktrace-caps-").tempdir().unwrap();
+    let copy = tests_kernel::agent::binary_for_all(folder.path()).unwrap();
+    let mut program = service("leak");
+    program.begin().unwrap();
+    let caps = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search";
+    let ended = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .args([
+            format!("--inh-caps={caps}"),
+            format!("--ambient-caps={caps}"),
+            format!("--bounding-set={caps}"),
+        ])
+        .arg(&copy)
+        .args(["--exact", "--duration", "4s", "--top", "1000"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(text.contains("leak_a_request"), "{text}\n{}", String::from_utf8_lossy(&ended.stderr));
+    program.begin().unwrap();
+    program.finish().unwrap();
+    program.end().unwrap();
+}
+
+/// Debian's Prometheus, which `.ci/run` unpacks beside what cargo builds.
+fn prometheus() -> Option<PathBuf> {
+    let path = tests_kernel::target().join("prometheus/usr/bin/prometheus");
+    if !path.exists() {
+        skip("prometheus", &format!("there is no Prometheus at {}", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
+    needs_root();
+    let _alone = alone();
+    let Some(prometheus) = prometheus() else { return };
+    let folder = tempfile::Builder::new().prefix("leaktrace-prometheus-").tempdir().unwrap();
+    let mut program = service("leak");
+    let (metrics, server) = (free_port(), free_port());
+    let agent = attach(&["--exact", "--epoch", "250ms", "--metrics", &format!("127.0.0.1:{metrics}")]);
+    program.begin().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let targets = format!("[{{targets: ['127.0.0.1:{metrics}']}}]");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: leaktrace, static_configs: {targets}}}]\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut running = Command::new(prometheus)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{server}"))
+        .stderr(fs::File::create(folder.path().join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    // leaktrace_process_verdicts{verdict="leak"} > 0
+    let query = "/api/v1/query?query=leaktrace_process_verdicts%7Bverdict%3D%22leak%22%7D%3E0";
+    let wanted = format!("\"pid\":\"{}\"", program.pid());
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut answer = String::new();
+    while !answer.contains(&wanted) && Instant::now() < until {
+        thread::sleep(Duration::from_secs(1));
+        answer = get(server, query).unwrap_or_default();
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(answer.contains(&wanted), "{answer}\n{log}");
+    agent.stop().unwrap();
+    program.begin().unwrap();
+    program.finish().unwrap();
+    program.end().unwrap();
+}
+
+#[test]
+fn bad_choices_are_refused_with_what_to_type() {
+    for (line, code, word) in [
+        (&["--pid", "1", "--comm", "x"][..], 2, "leave out"),
+        (&["--user", "nobody-of-this-name"][..], 2, "getent passwd"),
+        (&["--prove"][..], 2, "--pid"),
+        (&["--duration", "1s", "--metrics", "no address"][..], 2, "127.0.0.1:9464"),
+    ] {
+        let ended = run(line).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{line:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(word), "{line:?}: {}", ended.stderr);
+    }
+}
+
+fn get(port: u16, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    io::read_to_string(stream)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
