@@ -9,6 +9,6 @@ mod recorded;
 
 pub use args::Args;
 pub use census::CensusPlan;
-pub use outputs::{Exports, Format};
+pub use outputs::{Exports, Format, Lines};
 pub use plan::{Colour, FailOn, Output, Plan, Targets, Task, UsageError};
 pub use recorded::{DiffPlan, ReportPlan, Shown};

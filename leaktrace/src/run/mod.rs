@@ -7,13 +7,16 @@ mod failure;
 mod judging;
 mod keys;
 pub mod launch;
+mod lines;
 mod notice;
 mod output;
+mod outputs;
 mod probes;
 mod proving;
 mod recorded;
 mod recording;
 mod session;
+mod share;
 mod spaces;
 mod unwinding;
 mod verifying;
@@ -34,10 +37,10 @@ use demo::Demo;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
-use output::{Exports, Output, to_stdout};
+use output::{Output, to_stdout};
+use outputs::Outputs;
 use probes::{Attached, Heaps, Probes};
 pub use recorded::{diff, report};
-use recording::Recording;
 use session::Session;
 use watching::{Watched, until_it_grows};
 use windows::Windows;
@@ -75,8 +78,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
-    let mut exports = Exports::open(&plan.output.exports)?;
-    let mut recording = plan.output.record.as_deref().map(Recording::open).transpose()?;
+    let mut outputs = Outputs::open(&plan.output)?;
     let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
     let mut judging = Judging::new(plan)?;
     // Signals are caught before anything is placed, so that Ctrl-C always ends with a report.
@@ -113,9 +115,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
-    if let Some(recording) = &mut recording {
-        recording.begin();
-    }
+    outputs.begin();
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
         notice::attached(*pid, name, files, plan);
@@ -147,7 +147,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
                     break Err(error)
                 }
-                if let Some(recording) = recording.as_mut().filter(|recording| recording.is_due()) {
+                if let Some(recording) = outputs.recording.as_mut().filter(|recording| recording.is_due()) {
                     let begun = std::time::Instant::now();
                     let report = made(plan, &mut session, &mut names, &judging, &windows);
                     recording.moment(&report, begun, false);
@@ -159,7 +159,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             _ = reports.tick() => {
                 let looked = session.listen().and_then(|()| session.snapshot());
                 let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), recording.as_mut()),
+                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
@@ -181,7 +181,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         failed => failed,
     };
     let traced = traced.and(windows.end(&mut session));
-    let finished = finish(plan, session, names, (judging, windows), (&mut exports, recording), traced);
+    let finished = finish(plan, session, names, (judging, windows), outputs, traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -204,7 +204,7 @@ fn finish(
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    (exports, recording): (&mut Exports, Option<Recording>),
+    outputs: Outputs,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
@@ -212,20 +212,10 @@ fn finish(
     let read = judged.and(session.freeze()).and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
     let report = made(plan, &mut session, &mut names, &judging, &windows);
-    // Each is tried, whatever becomes of the others.
-    let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
-    let written = exports.write(&report).map_err(Failure::from);
-    let recorded = recording.map_or(Ok(()), |mut recording| {
-        recording.moment(&report, std::time::Instant::now(), true);
-        recording.end()
-    });
+    let printed = if plan.output.is_text() { print(&plan.output, &report) } else { Ok(()) };
+    let written = outputs.end(&report);
     notice::at_end(&session, plan);
-    traced
-        .and(read)
-        .and(printed)
-        .and(written)
-        .and(recorded)
-        .and_then(|()| judging::verdict(&report, plan.fail_on))
+    traced.and(read).and(printed).and(written).and_then(|()| judging::verdict(&report, plan.fail_on))
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {
@@ -328,18 +318,15 @@ fn show(
     session: &mut Session,
     names: &mut Names,
     (judging, windows): (&Judging, &Windows),
-    recording: Option<&mut Recording>,
+    outputs: &mut Outputs,
 ) -> Result<(), Failure> {
-    let recording = recording.filter(|recording| recording.is_due());
-    if plan.output.quiet && recording.is_none() {
+    if !(plan.output.is_text() || outputs.are_due()) {
         return Ok(());
     }
     let begun = std::time::Instant::now();
     let report = made(plan, session, names, judging, windows);
-    if let Some(recording) = recording {
-        recording.moment(&report, begun, false);
-    }
-    if plan.output.quiet {
+    outputs.write_so_far(&report, begun)?;
+    if !plan.output.is_text() {
         return Ok(());
     }
     print(&plan.output, &report)?;
