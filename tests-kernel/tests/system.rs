@@ -106,7 +106,7 @@ fn leaks_of_every_allocator_are_named_in_their_process_and_none_in_the_others() 
     let root = tempfile::Builder::new().prefix("leaktrace-root-").tempdir().unwrap();
     let mut leaking = leaking(root.path());
     let mut innocent: Vec<Program> = (0..30).map(|_| service("innocent")).collect();
-    let agent = attach(&["--exact", "--epoch", "500ms"]);
+    let agent = attach(&["--exact", "--epoch", "500ms", "--interval", "5s"]);
     // One that begins later is found as well.
     leaking.push(("begun later", service("leak")));
     for (_, program) in &mut leaking {
@@ -115,9 +115,18 @@ fn leaks_of_every_allocator_are_named_in_their_process_and_none_in_the_others() 
     for program in &mut innocent {
         program.begin().unwrap();
     }
-    // A leak takes 72 epochs, and each takes longer where the machine has large processes.
-    thread::sleep(Duration::from_secs(50));
-    let report = agent.stop().unwrap();
+    // A leak takes 72 epochs, and each takes longer where the machine has other large processes.
+    let until = Instant::now() + Duration::from_secs(180);
+    let is_named =
+        |(_, program): &(&str, Program), report: &Report| !leaks_of(report, program.pid()).is_empty();
+    while Instant::now() < until {
+        thread::sleep(Duration::from_secs(5));
+        let Ok(report) = Report::read(&agent.report_path()) else { continue };
+        if leaking.iter().all(|one| is_named(one, &report)) {
+            break;
+        }
+    }
+    let report = agent.stop_within(Duration::from_secs(120)).unwrap();
     assert_eq!(report.coverage.lost, 0, "{:?}", report.coverage);
     for (what, program) in &leaking {
         let leaks = leaks_of(&report, program.pid());

@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::{
     census::CensusArgs,
-    outputs::Outputs,
+    outputs::{Lines, Outputs, lines},
     recorded::{DiffArgs, FlamegraphArgs, ReportArgs},
     selection::SelectionArgs,
 };
@@ -22,6 +22,8 @@ Examples:
       sudo leaktrace --pid 1234 --duration 1m --interval 10s --flamegraph live.svg
   One page to pass on, and a profile of what is called a leak for go tool pprof:
       sudo leaktrace --pid 1234 --html report.html --pprof leaks.pb.gz --metric leaked-bytes
+  A line of JSON every ten seconds, for a program of your own:
+      sudo leaktrace --pid 1234 --interval 10s --stream jsonl | jq '.totals.live_bytes'
   Only what is older than a minute, the rest is in use:
       sudo leaktrace --pid 1234 --duration 5m --older-than 1m
   Nobody knows which process leaks: all of them, those that begin later too, ranked by what they keep:
@@ -98,7 +100,7 @@ pub(super) struct Trace {
     #[arg(short, long, value_parser = humantime::parse_duration)]
     pub(super) duration: Option<std::time::Duration>,
 
-    /// Print a report each time this passes as well
+    /// Print a report each time this passes as well, and write the files that are asked for as they are by then
     #[arg(short, long, value_parser = humantime::parse_duration)]
     pub(super) interval: Option<std::time::Duration>,
 
@@ -185,6 +187,11 @@ pub(super) struct Trace {
 
     #[command(flatten)]
     pub(super) outputs: Outputs,
+
+    /// Print each report as one line of JSON instead, for a program that reads along: at each --interval and at the end.
+    /// jsonl=FILE writes the lines there, and prints text
+    #[arg(long, value_name = "jsonl[=FILE]", value_parser = lines)]
+    pub(super) stream: Option<Lines>,
 
     /// Record everything that reports tell, at each epoch and interval and at the end: leaktrace report FILE prints it
     /// again, anywhere and without root, also if leaktrace was ended by force

@@ -10,6 +10,6 @@ mod selection;
 
 pub use args::Args;
 pub use census::CensusPlan;
-pub use outputs::{Exports, Format};
+pub use outputs::{Exports, Format, Lines};
 pub use plan::{Colour, FailOn, Output, Plan, Targets, Task, UsageError};
 pub use recorded::{DiffPlan, ReportPlan, Shown};

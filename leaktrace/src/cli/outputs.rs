@@ -51,6 +51,22 @@ pub enum Format {
     Html,
 }
 
+/// Where reports go as lines of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lines {
+    Stdout,
+    File(PathBuf),
+}
+
+/// `jsonl` or `jsonl=FILE`.
+pub(super) fn lines(text: &str) -> Result<Lines, String> {
+    match text.split_once('=') {
+        None if text == "jsonl" => Ok(Lines::Stdout),
+        Some(("jsonl", file)) if !file.is_empty() => Ok(Lines::File(file.into())),
+        _ => Err("jsonl, or jsonl=FILE".to_owned()),
+    }
+}
+
 /// Which files a report is written to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exports {

@@ -8,7 +8,7 @@ pub use super::args::FailOn;
 use super::{
     args::{Args, DemoProgram, Heap, Sub, Trace, When},
     census::CensusPlan,
-    outputs::Exports,
+    outputs::{Exports, Lines},
     recorded::{DiffPlan, ReportPlan},
 };
 use crate::process::Selection;
@@ -85,7 +85,17 @@ pub struct Output {
     pub record: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics: Option<String>,
+    pub lines: Option<Lines>,
+    /// Events and snapshots, for tests.
     pub stream: Option<PathBuf>,
+}
+
+impl Output {
+    /// Whether a report is printed as text.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        !self.quiet && self.lines != Some(Lines::Stdout)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -244,7 +254,8 @@ impl Trace {
             return Err(UsageError::NothingToProve);
         }
         let exports = self.outputs.plan();
-        if self.quiet && exports.files.is_empty() && self.record.is_none() && self.metrics.is_none() {
+        let has_other = self.record.is_some() || self.stream.is_some() || self.metrics.is_some();
+        if self.quiet && exports.files.is_empty() && !has_other {
             return Err(UsageError::QuietForNothing);
         }
         let follow = self.follow || matches!(targets, Targets::All(_));
@@ -282,6 +293,7 @@ impl Trace {
                 exports,
                 record: self.record,
                 metrics: self.metrics,
+                lines: self.stream,
                 stream: self.record_stream,
             },
         })
@@ -421,6 +433,19 @@ mod tests {
         assert!(exports.files.contains(&(Format::Pprof, "d".into())));
         assert_eq!(plan("leaktrace --pid 1").unwrap().output.exports, Exports::default());
         assert!(Args::try_parse_from(["leaktrace", "--pid", "1", "--metric", "weight"]).is_err());
+    }
+
+    #[test]
+    fn lines_of_json_take_the_place_of_text_unless_they_go_to_a_file() {
+        let output = |line| plan(line).map(|plan| (plan.output.is_text(), plan.output.lines));
+        assert_eq!(output("leaktrace --pid 1"), Ok((true, None)));
+        assert_eq!(output("leaktrace --pid 1 --stream jsonl"), Ok((false, Some(Lines::Stdout))));
+        let file = Some(Lines::File("a=b.jsonl".into()));
+        assert_eq!(output("leaktrace --pid 1 --stream jsonl=a=b.jsonl"), Ok((true, file.clone())));
+        assert_eq!(output("leaktrace --pid 1 --quiet --stream jsonl=a=b.jsonl"), Ok((false, file)));
+        for other in ["json", "jsonl=", "jsonlines=a", ""] {
+            assert!(Args::try_parse_from(["leaktrace", "--pid", "1", "--stream", other]).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Ages of blocks, which change without an event: kept so that those of blocks that only got older stay the same.
 
+use super::changes::{Ages, Oldest, Same};
 use crate::report::Stack;
 
 /// Of a stack's oldest live block and of its middle one: when they were born, from when tracing began; where the process
@@ -33,6 +34,29 @@ impl Kept {
     pub(super) fn at(oldest: Option<u64>, median: Option<u64>, clock: Clock) -> Self {
         let kept = |age: Option<u64>| age.map_or(0, |age| clock.turn(age));
         Self { oldest: kept(oldest), median: kept(median) }
+    }
+
+    /// What of them is as it was `before`.
+    pub(super) fn same(self, before: Self) -> Same {
+        match self.oldest == before.oldest {
+            true if self.median == before.median => Same::Both,
+            true => Same::Oldest,
+            false => Same::Neither,
+        }
+    }
+
+    /// What is kept from now on, by what a row says of it.
+    pub(super) fn then(self, ages: Ages, clock: Clock) -> Self {
+        let oldest = match ages.oldest {
+            Oldest::Same => self.oldest,
+            Oldest::Now(age) => age.map_or(0, |age| clock.turn(age)),
+        };
+        let age = match ages.oldest {
+            Oldest::Same => clock.turn(self.oldest),
+            Oldest::Now(age) => age.unwrap_or_default(),
+        };
+        let median = ages.younger.map(|younger| age.wrapping_sub(younger.cast_unsigned()));
+        Self { oldest, median: median.map_or(0, |age| clock.turn(age)) }
     }
 
     /// The ages now; the caller knows whether there are such blocks.

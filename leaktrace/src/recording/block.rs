@@ -14,7 +14,7 @@ pub(super) const MAGIC: [u8; 8] = *b"\x89ltrace\n";
 
 /// Of the layout of blocks. A block's own layout never changes: another one is another [`Kind`], which readers before it
 /// do not know, so that it raises this too.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes before the first block.
 pub(super) const HEADER: usize = 16;
@@ -40,8 +40,9 @@ pub(super) enum Kind {
     Anew = 2,
     Strings = 3,
     Frames = 4,
-    Stacks = 5,
-    Changes = 6,
+    /// Rows as version 1 wrote them; read only.
+    FirstStacks = 5,
+    FirstChanges = 6,
     Gone = 7,
     Processes = 8,
     Cycles = 9,
@@ -50,22 +51,26 @@ pub(super) enum Kind {
     End = 11,
     /// The same, and it is the last one.
     Last = 12,
+    Stacks = 13,
+    Changes = 14,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Begin,
         Self::Anew,
         Self::Strings,
         Self::Frames,
-        Self::Stacks,
-        Self::Changes,
+        Self::FirstStacks,
+        Self::FirstChanges,
         Self::Gone,
         Self::Processes,
         Self::Cycles,
         Self::Verdicts,
         Self::End,
         Self::Last,
+        Self::Stacks,
+        Self::Changes,
     ];
 
     pub(super) const fn ends_moment(self) -> bool {

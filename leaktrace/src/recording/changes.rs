@@ -29,8 +29,29 @@ pub(super) struct Numbers {
     pub(super) difference: Option<Difference>,
 }
 
-/// Of the oldest live block and of the middle one, in nanoseconds.
-pub(super) type Ages = (Option<u64>, Option<u64>);
+/// What a row says of the ages of the oldest live block and of the middle one. By how much that one is younger is in
+/// nanoseconds; none where there is no such block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ages {
+    pub(super) oldest: Oldest,
+    pub(super) younger: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Oldest {
+    /// The one of before.
+    Same,
+    /// Another one, of this age in nanoseconds; none where nothing lives.
+    Now(Option<u64>),
+}
+
+/// What of its ages a stack has in common with the moment before, once the time since is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Same {
+    Both,
+    Oldest,
+    Neither,
+}
 
 /// A [`ChangedStack`]; names by their places in the recording's list.
 pub(super) type Difference = DifferenceOf<u32>;
@@ -80,6 +101,8 @@ mod has {
     pub(super) const NATIVE: u64 = 32;
     /// Both ages are those of before and the time since.
     pub(super) const SAME_AGES: u64 = 64;
+    /// That of the oldest block is, the other one is not. Not in version 1.
+    pub(super) const SAME_OLDEST: u64 = 128;
 }
 
 /// Rows of changes; ids are told by what they differ from the row before.
@@ -94,12 +117,11 @@ impl Changes {
         Self { batch: Batch::new(), before: 0 }
     }
 
-    /// `same_ages`: both are what they were, and the time since.
     pub(super) fn add(
         &mut self,
         id: u32,
         stack: &Stack,
-        same_ages: bool,
+        same: Same,
         difference: Option<&ChangedStack>,
         strings: &mut Strings,
     ) {
@@ -118,7 +140,8 @@ impl Changes {
                 | flag(difference.is_some(), has::DIFFERENCE)
                 | flag(everything.is_some(), has::ALL_OF_IT)
                 | flag(stack.types.is_empty() && stack.generations.is_empty(), has::NATIVE)
-                | flag(same_ages, has::SAME_AGES),
+                | flag(same == Same::Both, has::SAME_AGES)
+                | flag(same == Same::Oldest, has::SAME_OLDEST),
         );
         batch.put(column::LIVE_BLOCKS, live_blocks);
         batch.put(column::LIVE_BYTES, live_bytes);
@@ -127,9 +150,11 @@ impl Changes {
         // What is live was allocated and not freed, where nothing is an estimate.
         batch.put_signed(column::ALLOCS_MORE, less(allocs, live_blocks.wrapping_add(frees)));
         batch.put_signed(column::ALLOC_BYTES_MORE, less(alloc_bytes, live_bytes.wrapping_add(freed_bytes)));
-        if !same_ages {
-            let (oldest, median) = (stack.oldest_age_ns, stack.median_age_ns);
+        let (oldest, median) = (stack.oldest_age_ns, stack.median_age_ns);
+        if same == Same::Neither {
             oldest.into_iter().for_each(|age| batch.put(column::OLDEST, age));
+        }
+        if same != Same::Both {
             let younger = median.map(|median| less(oldest.unwrap_or_default(), median));
             younger.into_iter().for_each(|younger| batch.put_signed(column::YOUNGER, younger));
         }
@@ -212,10 +237,13 @@ fn read(rows: &mut Rows<'_, { column::ALL }>) -> Result<(Option<Ages>, Numbers),
     let ages = if has(has::SAME_AGES) {
         None
     } else {
-        let oldest = if has(has::OLDEST) { Some(rows.get(column::OLDEST)?) } else { None };
+        let oldest = match () {
+            () if has(has::SAME_OLDEST) => Oldest::Same,
+            () if has(has::OLDEST) => Oldest::Now(Some(rows.get(column::OLDEST)?)),
+            () => Oldest::Now(None),
+        };
         let younger = if has(has::MEDIAN) { Some(rows.get_signed(column::YOUNGER)?) } else { None };
-        let median = younger.map(|younger| oldest.unwrap_or_default().wrapping_sub(younger.cast_unsigned()));
-        Some((oldest, median))
+        Some(Ages { oldest, younger })
     };
     let error_bytes = if has(has::ERROR) { Some(rows.get(column::ERROR)?) } else { None };
     let (has_oldest, has_median) = (has(has::OLDEST), has(has::MEDIAN));

@@ -40,6 +40,11 @@ impl<const N: usize> Batch<N> {
         self.columns[column].extend(number.to_le_bytes());
     }
 
+    /// Eight bits of a number whose others stand elsewhere.
+    pub(super) fn put_byte(&mut self, column: usize, byte: u8) {
+        self.columns[column].push(byte);
+    }
+
     /// Bytes gathered.
     pub(super) fn size(&self) -> usize {
         self.columns.iter().map(Vec::len).sum()
@@ -110,6 +115,12 @@ impl<'a, const N: usize> Rows<'a, N> {
         Ok(u64::from_le_bytes(*bytes))
     }
 
+    pub(super) fn get_byte(&mut self, column: usize) -> Result<u8, Malformed> {
+        let (byte, rest) = self.columns[column].split_first().ok_or(Malformed("a column that ends early"))?;
+        self.columns[column] = rest;
+        Ok(*byte)
+    }
+
     pub(super) fn get_u32(&mut self, column: usize) -> Result<u32, Malformed> {
         u32::try_from(self.get(column)?).map_err(|_| Malformed("a number above its range"))
     }
@@ -147,23 +158,24 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_are_read_as_they_were_put(rows in prop::collection::vec((any::<u64>(), any::<i64>()), 0..50)) {
-            let mut batch = Batch::<3>::new();
+            let mut batch = Batch::<4>::new();
             for (one, other) in &rows {
                 batch.row();
                 batch.put(0, *one);
                 batch.put_signed(1, *other);
                 batch.put_random(2, *one);
+                batch.put_byte(3, *other as u8);
             }
             let bytes = batch.take();
             prop_assert!(batch.is_empty() && batch.size() == 0);
-            let mut read = Rows::<3>::of(&bytes).unwrap();
+            let mut read = Rows::<4>::of(&bytes).unwrap();
             for (one, other) in rows {
                 prop_assert!(read.row());
                 prop_assert_eq!((read.get(0).unwrap(), read.get_signed(1).unwrap()), (one, other));
-                prop_assert_eq!(read.get_random(2).unwrap(), one);
+                prop_assert_eq!((read.get_random(2).unwrap(), read.get_byte(3).unwrap()), (one, other as u8));
             }
             prop_assert!(!read.row());
-            prop_assert!(read.get(0).is_err(), "nothing is left");
+            prop_assert!(read.get(0).is_err() && read.get_byte(3).is_err(), "nothing is left");
         }
 
         #[test]

@@ -10,6 +10,7 @@
 
 mod ages;
 mod block;
+mod callees;
 mod changes;
 mod columns;
 mod error;

@@ -8,11 +8,12 @@ use std::{
 use super::{
     ages::{Clock, Kept},
     block::{Block, Found, HEADER, Kind, read_header},
+    callees::Callees,
     changes::{Changes, Numbers},
     error::{Malformed, Rest, Unreadable},
     moment::{Begin, Cycles, ProcessAt, VerdictAt, each},
     rebuild::rebuild,
-    stacks::{Stacks, Still},
+    stacks::{self, Each, Still},
 };
 use crate::{
     ledger::State as LifeState,
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) processes: Vec<Process>,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) cycles: BTreeMap<u32, Vec<Cycle>>,
+    /// Those of the moment's stacks so far.
+    callees: Callees,
 }
 
 pub(super) struct Known {
@@ -166,6 +169,7 @@ impl State {
         self.processes.truncate(begin.processes);
         self.verdicts.truncate(begin.verdicts);
         self.begin = Some(begin);
+        self.callees = Callees::default();
     }
 
     fn take(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
@@ -197,8 +201,10 @@ impl State {
                 known.drain(..known.len().saturating_sub(latest));
                 Ok(())
             }),
-            Kind::Stacks => self.stacks(bytes),
-            Kind::Changes => self.changes(bytes),
+            Kind::FirstStacks => self.stacks(bytes, |bytes, _, with| stacks::each_of_version_1(bytes, with)),
+            Kind::Stacks => self.stacks(bytes, stacks::each),
+            // Those of version 1 do without one of the flags, and are alike otherwise.
+            Kind::FirstChanges | Kind::Changes => self.changes(bytes),
             Kind::Gone => each(bytes).try_for_each(|id| {
                 let id: u32 = id?;
                 *self.stacks.get_mut(id as usize).ok_or(Malformed("a stack that went"))? = None;
@@ -208,10 +214,14 @@ impl State {
         }
     }
 
-    fn stacks(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let Self { stacks, strings, frames, .. } = self;
+    fn stacks(
+        &mut self,
+        bytes: &[u8],
+        each: impl Fn(&[u8], &mut Callees, &mut Each<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let Self { stacks, strings, frames, callees, .. } = self;
         let is_there = |id: u32, length: usize| (id as usize) < length;
-        Stacks::each(bytes, |id, still| {
+        each(bytes, callees, &mut |id, still| {
             let at = id as usize;
             let named = [still.owner, still.function, Some(still.stopped)];
             let is_sound = at <= stacks.len()
@@ -244,9 +254,9 @@ impl State {
                 return Err(Malformed("a name"));
             }
             known.numbers = numbers;
-            if let Some((oldest, median)) = ages {
+            if let Some(ages) = ages {
                 let runs = running.get(&known.still.key.process).copied().unwrap_or_default();
-                known.kept = Kept::at(oldest, median, Clock { traced_ns, runs });
+                known.kept = known.kept.then(ages, Clock { traced_ns, runs });
             }
             Ok(())
         })

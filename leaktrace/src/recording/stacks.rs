@@ -3,6 +3,7 @@
 use leaktrace_common::stack::StackId;
 
 use super::{
+    callees::Callees,
     columns::{Batch, Rows},
     error::Malformed,
 };
@@ -51,20 +52,29 @@ mod column {
     pub(super) const STOPPED: usize = 7;
     pub(super) const SHARED: usize = 8;
     pub(super) const LENGTH: usize = 9;
+    /// Of each frame that is not shared: where it is among the callees of its caller, from 1 on; 0 for none of them.
+    pub(super) const CALLEE: usize = 10;
+    /// Of those: their numbers, the lower eight bits and the others, as only these have anything in common.
+    pub(super) const LOW: usize = 11;
+    pub(super) const HIGH: usize = 12;
+    pub(super) const ALL: usize = 13;
+
+    /// Version 1 had numbers of frames here, and no columns behind it.
     pub(super) const FRAMES: usize = 10;
-    pub(super) const ALL: usize = 11;
+    pub(super) const ALL_OF_VERSION_1: usize = 11;
 }
 
-/// Rows of them; ids, processes and frames are told by what they differ from the row before.
+/// Rows of them, of one moment; ids, processes and frames are told by what they differ from the row before.
 #[derive(Debug)]
 pub(super) struct Stacks {
     batch: Batch<{ column::ALL }>,
     before: Option<(u32, Still)>,
+    callees: Callees,
 }
 
 impl Stacks {
     pub(super) fn new() -> Self {
-        Self { batch: Batch::new(), before: None }
+        Self { batch: Batch::new(), before: None, callees: Callees::default() }
     }
 
     pub(super) fn add(&mut self, id: u32, still: Still) {
@@ -86,8 +96,15 @@ impl Stacks {
         let shared = frames.iter().zip(known).take(SHARED).take_while(|(one, other)| one == other).count();
         batch.put(column::SHARED, shared as u64);
         batch.put(column::LENGTH, (frames.len() - shared) as u64);
+        let mut caller = shared.checked_sub(1).map(|last| frames[last]);
         for frame in &frames[shared..] {
-            batch.put(column::FRAMES, u64::from(*frame));
+            let place = self.callees.place(caller, *frame);
+            batch.put(column::CALLEE, place as u64);
+            if place == 0 {
+                batch.put_byte(column::LOW, *frame as u8);
+                batch.put(column::HIGH, u64::from(*frame >> 8));
+            }
+            caller = Some(*frame);
         }
         self.before = Some((id, still));
     }
@@ -104,40 +121,67 @@ impl Stacks {
         self.before = None;
         self.batch.take()
     }
+}
 
-    /// Reads rows, each with its id.
-    pub(super) fn each(
-        bytes: &[u8],
-        mut with: impl FnMut(u32, Still) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
-        let mut rows = Rows::<{ column::ALL }>::of(bytes)?;
-        let (mut id, mut process, mut pid) = (0, 0, 0);
-        let mut before: Vec<u32> = Vec::new();
-        while rows.row() {
-            id = moved(id, rows.get_signed(column::ID)?)?;
-            process = moved(process, rows.get_signed(column::PROCESS)?)?;
-            let stack = StackId(rows.get_random(column::STACK)?);
-            let kind = usize::try_from(rows.get(column::KIND)?).ok();
-            let kind = kind.and_then(|at| KINDS.get(at)).ok_or(Malformed("a kind of memory"))?;
-            pid = moved(pid, rows.get_signed(column::PID)?)?;
-            let owner = rows.get_u32(column::OWNER)?.checked_sub(1);
-            let function = rows.get_u32(column::FUNCTION)?.checked_sub(1);
-            let stopped = rows.get(column::STOPPED)?;
-            let complete = stopped & 1 == 1;
-            let stopped = u32::try_from(stopped >> 1).map_err(|_| Malformed("a reason"))?;
-            let shared = rows.get_u32(column::SHARED)? as usize;
-            if shared > before.len().min(SHARED) {
-                return Err(Malformed("a number of shared frames"));
+/// Takes a stack with its id.
+pub(super) type Each<'a> = dyn FnMut(u32, Still) -> Result<(), Malformed> + 'a;
+
+/// Reads rows; callees are those of the same moment's rows before.
+pub(super) fn each(bytes: &[u8], callees: &mut Callees, with: &mut Each<'_>) -> Result<(), Malformed> {
+    let mut rows = Rows::<{ column::ALL }>::of(bytes)?;
+    rows_of(&mut rows, column::CALLEE, with, |rows, caller| {
+        match usize::try_from(rows.get(column::CALLEE)?) {
+            Ok(0) => {
+                let (low, high) = (rows.get_byte(column::LOW)?, rows.get_u32(column::HIGH)?);
+                let frame = high.checked_mul(1 << 8).ok_or(Malformed("a frame"))? | u32::from(low);
+                callees.add(caller, frame);
+                Ok(frame)
             }
-            before.truncate(shared);
-            for _ in 0..rows.get_count(column::LENGTH, column::FRAMES)? {
-                before.push(rows.get_u32(column::FRAMES)?);
-            }
-            let key = Key { process, stack, kind: *kind };
-            with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() })?;
+            place => place.ok().and_then(|place| callees.at(caller, place)).ok_or(Malformed("a callee")),
         }
-        Ok(())
+    })
+}
+
+/// The same of the format's version 1.
+pub(super) fn each_of_version_1(bytes: &[u8], with: &mut Each<'_>) -> Result<(), Malformed> {
+    let mut rows = Rows::<{ column::ALL_OF_VERSION_1 }>::of(bytes)?;
+    rows_of(&mut rows, column::FRAMES, with, |rows, _| rows.get_u32(column::FRAMES))
+}
+
+/// `frame` reads one; it is given the caller. Each takes a byte of column `frames` at least.
+fn rows_of<const N: usize>(
+    rows: &mut Rows<'_, N>,
+    frames: usize,
+    with: &mut Each<'_>,
+    mut frame: impl FnMut(&mut Rows<'_, N>, Option<u32>) -> Result<u32, Malformed>,
+) -> Result<(), Malformed> {
+    let (mut id, mut process, mut pid) = (0, 0, 0);
+    let mut before: Vec<u32> = Vec::new();
+    while rows.row() {
+        id = moved(id, rows.get_signed(column::ID)?)?;
+        process = moved(process, rows.get_signed(column::PROCESS)?)?;
+        let stack = StackId(rows.get_random(column::STACK)?);
+        let kind = usize::try_from(rows.get(column::KIND)?).ok();
+        let kind = kind.and_then(|at| KINDS.get(at)).ok_or(Malformed("a kind of memory"))?;
+        pid = moved(pid, rows.get_signed(column::PID)?)?;
+        let owner = rows.get_u32(column::OWNER)?.checked_sub(1);
+        let function = rows.get_u32(column::FUNCTION)?.checked_sub(1);
+        let stopped = rows.get(column::STOPPED)?;
+        let complete = stopped & 1 == 1;
+        let stopped = u32::try_from(stopped >> 1).map_err(|_| Malformed("a reason"))?;
+        let shared = rows.get_u32(column::SHARED)? as usize;
+        if shared > before.len().min(SHARED) {
+            return Err(Malformed("a number of shared frames"));
+        }
+        before.truncate(shared);
+        for _ in 0..rows.get_count(column::LENGTH, frames)? {
+            let next = frame(rows, before.last().copied())?;
+            before.push(next);
+        }
+        let key = Key { process, stack, kind: *kind };
+        with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() })?;
     }
+    Ok(())
 }
 
 /// A number from the one before and what it differs by.

@@ -15,7 +15,7 @@ use leaktrace_common::stack::StackId;
 use super::{
     ages::{Clock, Kept},
     block::{self, Kind, Packer, VERSION},
-    changes::Changes,
+    changes::{Changes, Same},
     moment::{At, Begin, Cycles, append},
     reader::running,
     stacks::{Key, Stacks, Still, kind_of_name},
@@ -268,18 +268,18 @@ impl Moment<'_> {
             let (kept, digest) = (Kept::of(stack, clock), numbers_digest(stack, differences.get(key)));
             let Some(known) = self.tables.stacks.get_mut(key) else { continue };
             known.seen = self.tables.moments;
-            let same_ages = known.kept == kept;
-            if known.numbers != digest || !same_ages {
-                changed.push((known.id, at as u32, same_ages));
+            let same = kept.same(known.kept);
+            if known.numbers != digest || same != Same::Both {
+                changed.push((known.id, at as u32, same));
             }
             (known.numbers, known.kept) = (digest, kept);
         }
-        changed.sort_unstable();
+        changed.sort_unstable_by_key(|(id, ..)| *id);
         let mut rows = Changes::new();
-        for (id, at, same_ages) in changed {
+        for (id, at, same) in changed {
             let (key, stack) = &order[at as usize];
             let difference = differences.get(key).copied();
-            rows.add(id, stack, same_ages, difference, &mut self.tables.strings);
+            rows.add(id, stack, same, difference, &mut self.tables.strings);
             if rows.size() >= block::FULL {
                 self.rows(Kind::Changes, &rows.take())?;
             }

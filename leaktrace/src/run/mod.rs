@@ -7,14 +7,17 @@ mod failure;
 mod judging;
 mod keys;
 pub mod launch;
+mod lines;
 mod metrics;
 mod notice;
 mod output;
+mod outputs;
 mod probes;
 mod proving;
 mod recorded;
 mod recording;
 mod session;
+mod share;
 mod spaces;
 mod unwinding;
 mod verifying;
@@ -36,10 +39,10 @@ pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
 use metrics::Metrics;
-use output::{Exports, Output, to_stdout};
+use output::{Output, to_stdout};
+use outputs::Outputs;
 use probes::{Attached, Heaps, Probes};
 pub use recorded::{diff, report};
-use recording::Recording;
 use session::Session;
 use watching::{Watched, until_it_grows};
 use windows::Windows;
@@ -79,8 +82,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn trace(plan: &Plan) -> Result<(), Failure> {
-    let mut exports = Exports::open(&plan.output.exports)?;
-    let mut recording = plan.output.record.as_deref().map(Recording::open).transpose()?;
+    let mut outputs = Outputs::open(&plan.output)?;
     let stream = plan.output.stream.as_deref().map(Output::open).transpose()?;
     let metrics = plan.output.metrics.as_deref().map(Metrics::serve).transpose()?;
     let mut judging = Judging::new(plan)?;
@@ -119,9 +121,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let found = session.look_for_processes()?;
     let mut windows = Windows::new(plan, &mut session);
     session.begin()?;
-    if let Some(recording) = &mut recording {
-        recording.begin();
-    }
+    outputs.begin();
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {
         notice::attached(*pid, name, files, plan);
@@ -163,16 +163,14 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
                     break Err(error)
                 }
-                if let Some(recording) = recording.as_mut().filter(|recording| recording.is_due()) {
+                if let Some(recording) = outputs.recording.as_mut().filter(|recording| recording.is_due()) {
                     let begun = std::time::Instant::now();
                     let report = made(plan, &mut session, &mut names, &judging, &windows);
                     recording.moment(&report, begun, false);
                 }
             }
             _ = scrapes.tick(), if metrics.is_some() => {
-                let looked = session.listen().and_then(|()| session.snapshot());
-                if let Err(error) = looked { break Err(error) }
-                judging.retire(&mut session, &mut names);
+                if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
                 let report = made(plan, &mut session, &mut names, &judging, &windows);
                 metrics.iter().for_each(|metrics| metrics.update(&report));
             }
@@ -180,13 +178,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
             }
             _ = reports.tick() => {
-                let looked = session.listen().and_then(|()| session.snapshot());
-                let looked = looked.and_then(|()| {
-                    judging.retire(&mut session, &mut names);
-                    session.look_for_processes().map(drop)
-                });
-                let shown = looked.and_then(|()| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), recording.as_mut()),
+                let looked = look(&mut session, &mut judging, &mut names);
+                let shown = looked.and_then(|()| session.look_for_processes());
+                let shown = shown.and_then(|_| match plan.interval {
+                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs),
                     None => Ok(()),
                 });
                 if let Err(error) = shown { break Err(error) }
@@ -196,9 +191,11 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
                     break Err(error)
                 }
-                if matches!(plan.targets, Targets::All(_)) && session.unread_ends() >= ENDS {
-                    if let Err(error) = session.snapshot() { break Err(error) }
-                    judging.retire(&mut session, &mut names);
+                if matches!(plan.targets, Targets::All(_))
+                    && session.unread_ends() >= ENDS
+                    && let Err(error) = look(&mut session, &mut judging, &mut names)
+                {
+                    break Err(error)
                 }
                 notice::print(session.notices.drain(..), plan);
                 if !session.is_alive() {
@@ -212,7 +209,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
         failed => failed,
     };
     let traced = traced.and(windows.end(&mut session));
-    let finished = finish(plan, session, names, (judging, windows), (&mut exports, recording), traced);
+    let finished = finish(plan, session, names, (judging, windows), outputs, traced);
     if finished.is_ok() {
         notice::too_short(plan, begun.elapsed());
     }
@@ -229,13 +226,21 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     finished
 }
 
+/// Brings the books up to now, and closes those of processes that have ended.
+fn look(session: &mut Session, judging: &mut Judging, names: &mut Names) -> Result<(), Failure> {
+    session.listen()?;
+    session.snapshot()?;
+    judging.retire(session, names);
+    Ok(())
+}
+
 /// Whatever ended the trace, what it gathered is shown.
 fn finish(
     plan: &Plan,
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    (exports, recording): (&mut Exports, Option<Recording>),
+    outputs: Outputs,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
@@ -243,20 +248,10 @@ fn finish(
     let read = judged.and(session.freeze()).and_then(|()| session.snapshot());
     notice::print(session.notices.drain(..), plan);
     let report = made(plan, &mut session, &mut names, &judging, &windows);
-    // Each is tried, whatever becomes of the others.
-    let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
-    let written = exports.write(&report).map_err(Failure::from);
-    let recorded = recording.map_or(Ok(()), |mut recording| {
-        recording.moment(&report, std::time::Instant::now(), true);
-        recording.end()
-    });
+    let printed = if plan.output.is_text() { print(&plan.output, &report) } else { Ok(()) };
+    let written = outputs.end(&report);
     notice::at_end(&session, plan);
-    traced
-        .and(read)
-        .and(printed)
-        .and(written)
-        .and(recorded)
-        .and_then(|()| judging::verdict(&report, plan.fail_on))
+    traced.and(read).and(printed).and(written).and_then(|()| judging::verdict(&report, plan.fail_on))
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {
@@ -364,18 +359,15 @@ fn show(
     session: &mut Session,
     names: &mut Names,
     (judging, windows): (&Judging, &Windows),
-    recording: Option<&mut Recording>,
+    outputs: &mut Outputs,
 ) -> Result<(), Failure> {
-    let recording = recording.filter(|recording| recording.is_due());
-    if plan.output.quiet && recording.is_none() {
+    if !(plan.output.is_text() || outputs.are_due()) {
         return Ok(());
     }
     let begun = std::time::Instant::now();
     let report = made(plan, session, names, judging, windows);
-    if let Some(recording) = recording {
-        recording.moment(&report, begun, false);
-    }
-    if plan.output.quiet {
+    outputs.write_so_far(&report, begun)?;
+    if !plan.output.is_text() {
         return Ok(());
     }
     print(&plan.output, &report)?;

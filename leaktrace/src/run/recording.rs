@@ -10,15 +10,12 @@ use std::{
 use super::{
     Failure,
     output::{Output, OutputError},
+    share::Share,
 };
 use crate::{
     recording::Writer,
     report::{Report, duration},
 };
-
-/// Making a report and writing what is new in it takes no more of the time than one part in this many; the last moment
-/// is written whatever it takes.
-const SHARE_OF_TIME: u32 = 10;
 
 pub(super) struct Recording {
     path: PathBuf,
@@ -28,7 +25,7 @@ pub(super) struct Recording {
     whole: u64,
     /// Of the last whole moment, from when tracing began.
     until_ns: u64,
-    not_before: Instant,
+    share: Share,
     /// The first error, which was said.
     failed: Option<io::Error>,
 }
@@ -38,8 +35,8 @@ impl Recording {
     pub(super) fn open(path: &Path) -> Result<Self, OutputError> {
         let file = Output::open(path)?.into_file();
         let writer = Writer::new().map_err(|source| OutputError::new(path, source))?;
-        let (path, not_before) = (path.to_owned(), Instant::now());
-        Ok(Self { path, file, writer, whole: 0, until_ns: 0, not_before, failed: None })
+        let (path, share) = (path.to_owned(), Share::new());
+        Ok(Self { path, file, writer, whole: 0, until_ns: 0, share, failed: None })
     }
 
     /// What the file held is gone: if this trace is ended by force before its first moment, nothing older is taken for it.
@@ -49,7 +46,7 @@ impl Recording {
 
     /// Whether it is time for a moment.
     pub(super) fn is_due(&self) -> bool {
-        Instant::now() >= self.not_before
+        self.share.is_due()
     }
 
     /// Adds what the report has beyond the one before; `begun` is when making that report began. An error is said once, and
@@ -65,7 +62,7 @@ impl Recording {
                 }
             }
         }
-        self.not_before = Instant::now() + begun.elapsed() * SHARE_OF_TIME;
+        self.share.spent_since(begun);
     }
 
     /// Whether every moment was written.

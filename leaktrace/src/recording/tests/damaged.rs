@@ -122,7 +122,7 @@ fn lengths_that_no_memory_has_are_not_believed() {
     assert!(matches!(read(&bomb), Err(Unreadable::Malformed { .. })));
 }
 
-const KINDS: [block::Kind; 10] = [
+const KINDS: [block::Kind; 12] = [
     block::Kind::Begin,
     block::Kind::Anew,
     block::Kind::Strings,
@@ -133,6 +133,8 @@ const KINDS: [block::Kind; 10] = [
     block::Kind::Processes,
     block::Kind::Cycles,
     block::Kind::Verdicts,
+    block::Kind::FirstStacks,
+    block::Kind::FirstChanges,
 ];
 
 /// A whole file's blocks, unpacked.

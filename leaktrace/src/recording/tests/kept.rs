@@ -2,21 +2,33 @@
 
 use super::*;
 
-/// Recorded by [`the_kept_recording_is_written_anew`] when version 1 was made.
-const V1: &[u8] = include_bytes!("v1.ltrace");
+/// Recorded by [`the_kept_recording_is_written_anew`] when that version was made, all of the same moments.
+const KEPT: [&[u8]; 2] = [include_bytes!("v1.ltrace"), include_bytes!("v2.ltrace")];
 
 #[test]
-fn a_recording_of_version_1_is_read_as_it_was() {
-    let (found, rest) = read(V1).unwrap();
-    assert_eq!((found.len(), rest), (4, Rest::Ended));
-    let [text, _] = rendered(found.last().unwrap());
-    insta::assert_snapshot!(text.replace('\u{1b}', ""));
+fn a_recording_of_each_version_is_read_as_it_was() {
+    for (version, file) in (1..).zip(KEPT) {
+        assert_eq!(file[8], version, "what it says of itself");
+        let (found, rest) = read(file).unwrap();
+        assert_eq!((found.len(), rest), (4, Rest::Ended));
+        let [text, _] = rendered(found.last().unwrap());
+        insta::allow_duplicates! { insta::assert_snapshot!(text.replace('\u{1b}', "")) };
+    }
 }
 
-/// For the next version, beside this one: `cargo test -p leaktrace -- --ignored written_anew`.
+#[test]
+fn one_of_this_version_is_kept_too() {
+    assert_eq!(
+        KEPT.len(),
+        VERSION as usize,
+        "write it: cargo test -p leaktrace --lib -- --ignored written_anew"
+    );
+}
+
+/// For the next version, beside these.
 #[test]
 #[ignore = "it replaces what old recordings are tested by"]
 fn the_kept_recording_is_written_anew() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/recording/tests/v1.ltrace");
+    let path = format!("{}/src/recording/tests/v{VERSION}.ltrace", env!("CARGO_MANIFEST_DIR"));
     std::fs::write(path, recorded(&reports(1, 4))).unwrap();
 }

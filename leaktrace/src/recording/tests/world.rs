@@ -40,6 +40,14 @@ impl Random {
     }
 }
 
+/// Where calls go from one place of the tree of calls: to four functions. There are any number of such places in a
+/// function, or one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    Any,
+    Few,
+}
+
 #[derive(Clone)]
 struct Site {
     frames: Vec<u32>,
@@ -131,17 +139,19 @@ impl World {
     /// A stack of so many frames.
     pub(super) fn stack(&mut self, depth: usize) {
         let kind = if self.random.one_in(8) { self.random.below(3) as u8 } else { 0 };
-        self.stack_of(depth, kind);
+        self.stack_of(depth, kind, Calls::Any);
     }
 
-    pub(super) fn stack_of(&mut self, depth: usize, kind: u8) {
+    pub(super) fn stack_of(&mut self, depth: usize, kind: u8, calls: Calls) {
         let process = self.random.below(self.processes.len() as u64) as u32 + 1;
         let functions = self.frames.len() as u64;
-        // Calls of one function go to few others.
         let mut at = self.random.below(4);
         let mut frames: Vec<u32> = Vec::with_capacity(depth);
         for _ in 0..depth {
             frames.push((at % functions) as u32);
+            if calls == Calls::Few {
+                at %= functions;
+            }
             at = at.wrapping_mul(2_654_435_761).wrapping_add(self.random.below(4));
         }
         frames.reverse();
