@@ -106,7 +106,8 @@ fn leaks_of_every_allocator_are_named_in_their_process_and_none_in_the_others() 
     let root = tempfile::Builder::new().prefix("leaktrace-root-").tempdir().unwrap();
     let mut leaking = leaking(root.path());
     let mut innocent: Vec<Program> = (0..30).map(|_| service("innocent")).collect();
-    let agent = attach(&["--exact", "--epoch", "500ms", "--interval", "5s"]);
+    // A compiler at work beside this has more stacks and blocks than there is room for.
+    let agent = attach(&["--exact", "--epoch", "500ms", "--interval", "5s", "--exclude", "rustc"]);
     // One that begins later is found as well.
     leaking.push(("begun later", service("leak")));
     for (_, program) in &mut leaking {

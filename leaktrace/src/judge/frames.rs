@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::{
     attribute::{Frame, Place},
     ledger::Ledger,
-    symbolize::{Name, Named as Looked, Names, file_name},
+    symbolize::{Name, Named as Looked, Names, file_name, is_of_library},
     verdict::{FrameId, Named},
 };
 
@@ -78,7 +78,9 @@ fn of_javascript(name: &Name) -> Known {
 }
 
 fn of_native(place: Place, looked: &Looked, ledger: &Ledger) -> Known {
-    let name = if let Looked::Known(names) = looked { names.first() } else { None };
+    let names = if let Looked::Known(names) = looked { &names[..] } else { &[] };
+    // Of what was inlined here, the innermost function that a person wrote for this program.
+    let name = names.iter().find(|name| !is_of_library(&name.function)).or(names.first());
     Known {
         place: Some(place),
         module: module(place, ledger).map(str::to_owned),

@@ -3,8 +3,12 @@
 //! First what it is and how sure, then where and how fast, then what that rests on, and what would change it.
 
 use super::amount::{bytes, count, counted, duration};
-use crate::verdict::{
-    Age, Called, Checked, Evidence, FrameId, Judgement, Lacking, Outcome, Refuted, Test, Verdict, Verified,
+use crate::{
+    symbolize::is_of_library,
+    verdict::{
+        Age, Called, Checked, Evidence, FrameId, Judgement, Lacking, Outcome, Refuted, Test, Verdict,
+        Verified,
+    },
 };
 
 /// One verdict in one paragraph. `name` names a frame; it may hold what a traced program chose, so it has to be
@@ -67,7 +71,11 @@ pub fn words(judgement: &Judgement, name: &dyn Fn(FrameId) -> String) -> String 
 fn place(judgement: &Judgement, name: &dyn Fn(FrameId) -> String) -> String {
     let Judgement { path, tail, stacks, .. } = judgement;
     let last = |frames: &[FrameId], number: usize| {
-        frames[frames.len().saturating_sub(number)..].iter().map(|frame| name(*frame)).collect::<Vec<_>>()
+        let mut names: Vec<String> = frames.iter().map(|frame| name(*frame)).collect();
+        // A standard library allocates for whoever called it.
+        let own = names.iter().rposition(|name| !is_of_library(name)).map_or(names.len(), |own| own + 1);
+        names.truncate(own);
+        names.split_off(names.len().saturating_sub(number))
     };
     if *stacks <= 1 && !path.is_empty() {
         return last(&[path.as_slice(), tail.as_slice()].concat(), 2).join(" -> ");

@@ -103,6 +103,16 @@ pub fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Whether a function is of Rust's or C++'s standard library: it allocates for whoever called it.
+#[must_use]
+pub fn is_of_library(function: &str) -> bool {
+    const OWN: [&str; 6] = ["alloc::", "core::", "std::", "hashbrown::", "__gnu_cxx::", "operator new"];
+    let name = function.trim_start_matches(['<', '&']);
+    // What implements a library's trait is its type's own: `<Session as core::clone::Clone>::clone`.
+    let is_own = |name: &str| OWN.iter().any(|own| name.starts_with(own));
+    is_own(name) || name.strip_prefix("void ").is_some_and(is_own)
+}
+
 /// Answers so far.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
