@@ -69,6 +69,12 @@ fn a_recording_reports_what_the_live_report_said_to_the_byte() {
     let flamegraph = leaktrace(&["flamegraph", &recording, "-o", &drawn]);
     assert_eq!(flamegraph.status.code(), Some(0), "{}", flamegraph.stderr);
     assert!(fs::read_to_string(&drawn).unwrap().contains("keep_request"));
+    let page = path("out.html");
+    leaktrace(&["report", &recording, "--quiet", "--html", &page]);
+    assert!(
+        fs::read_to_string(&page).unwrap().contains("Live bytes of native memory"),
+        "its moments are drawn"
+    );
     let same = leaktrace(&["diff", &recording, &recording, "--flamegraph", &differential]);
     assert!(same.stdout.contains("no stack holds more or less"), "{}", same.stdout);
     assert!(fs::read_to_string(&differential).unwrap().contains("keep_request"));

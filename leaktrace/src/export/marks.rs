@@ -31,3 +31,8 @@ impl<'a> Marks<'a> {
         self.0.get(&(stack.process, stack.stack.as_str())).copied()
     }
 }
+
+/// Whether its growth is drawn: it is bad, and its rate is known.
+pub(super) fn is_drawn(verdict: &Verdict) -> bool {
+    verdict.is_bad() && verdict.bytes_per_second > 0.0 && verdict.evidence.window_ns > 0
+}

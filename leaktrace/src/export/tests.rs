@@ -162,6 +162,6 @@ fn all(metric: Metric) -> [Box<dyn crate::report::Exporter>; 4] {
         Box::new(Pprof { metric }),
         Box::new(Speedscope { metric }),
         Box::new(HeapProfile { metric }),
-        Box::new(Html { metric }),
+        Box::new(Html { metric, history: None }),
     ]
 }

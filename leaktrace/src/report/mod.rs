@@ -156,6 +156,13 @@ pub struct Stack {
     pub frames: Vec<usize>,
 }
 
+impl Stack {
+    #[must_use]
+    pub fn is_javascript(&self) -> bool {
+        self.kind == build::JAVASCRIPT
+    }
+}
+
 impl Report {
     /// The frames of one of its stacks.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> {

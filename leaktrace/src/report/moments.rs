@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use super::{
     Report, Totals,
     amount::{bytes, count, duration, signed, tally},
-    build::JAVASCRIPT,
 };
 
 /// What is shown of each moment of a recording.
@@ -28,7 +27,7 @@ impl Moments {
     /// The next one.
     pub fn add(&mut self, report: &Report) {
         let has_engine = report.processes.iter().any(|process| process.javascript.is_some());
-        let samples = report.stacks.iter().filter(|stack| stack.kind == JAVASCRIPT);
+        let samples = report.stacks.iter().filter(|stack| stack.is_javascript());
         let live = samples.map(|stack| stack.totals.live_bytes).sum();
         let told = report.verdicts.iter().filter(|verdict| verdict.is_told());
         self.lines.push(Moment {

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::share::Share;
 use crate::{
     cli::{self, Format},
-    export::{Flamegraph, Folded, HeapProfile, Html, Metric, Pprof, Speedscope},
+    export::{Flamegraph, Folded, HeapProfile, History, Html, Metric, Pprof, Speedscope},
     report::{Exporter, Json, Report},
 };
 
@@ -134,6 +134,8 @@ fn buffered(file: &File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
 pub(super) struct Exports {
     files: Vec<(Format, Output)>,
     metric: Metric,
+    /// Of a recording, for pages.
+    pub(super) history: Option<History>,
     share: Share,
     /// Whether it was said that one could not be written while tracing.
     failure_said: bool,
@@ -143,7 +145,12 @@ impl Exports {
     pub(super) fn open(exports: &cli::Exports) -> Result<Self, OutputError> {
         let open = |(format, path): &(Format, PathBuf)| Ok((*format, Output::open(path)?));
         let files = exports.files.iter().map(open).collect::<Result<_, OutputError>>()?;
-        Ok(Self { files, metric: exports.metric, share: Share::new(), failure_said: false })
+        Ok(Self { files, metric: exports.metric, history: None, share: Share::new(), failure_said: false })
+    }
+
+    /// Whether one of them is a page.
+    pub(super) fn have_page(&self) -> bool {
+        self.files.iter().any(|(format, _)| *format == Format::Html)
     }
 
     /// Whether it is time to write what is known so far to a file.
@@ -154,10 +161,10 @@ impl Exports {
     /// Writes what is known so far to those that are files, each at once; `begun` is when making the report began. What cannot
     /// be written is said once: tracing goes on, and at its end it is tried again.
     pub(super) fn write_so_far(&mut self, report: &Report, begun: Instant) {
-        let metric = self.metric;
-        for (format, output) in self.files.iter_mut().filter(|(_, output)| output.is_own_file()) {
-            if let Err(error) = output.replace(|out| write(*format, metric, report, out))
-                && !std::mem::replace(&mut self.failure_said, true)
+        let Self { files, metric, history, failure_said, .. } = self;
+        for (format, output) in files.iter_mut().filter(|(_, output)| output.is_own_file()) {
+            if let Err(error) = output.replace(|out| write(*format, *metric, history.as_ref(), report, out))
+                && !std::mem::replace(failure_said, true)
             {
                 crate::say!("{error}\nTracing goes on, and it is tried again");
             }
@@ -167,16 +174,22 @@ impl Exports {
 
     /// Writes all of them, whatever becomes of one: the error is the first.
     pub(super) fn write(&mut self, report: &Report) -> Result<(), OutputError> {
-        let metric = self.metric;
+        let Self { files, metric, history, .. } = self;
         let mut written = Ok(());
-        for (format, output) in &mut self.files {
-            written = written.and(output.write(|out| write(*format, metric, report, out)));
+        for (format, output) in files {
+            written = written.and(output.write(|out| write(*format, *metric, history.as_ref(), report, out)));
         }
         written
     }
 }
 
-fn write(format: Format, metric: Metric, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn write(
+    format: Format,
+    metric: Metric,
+    history: Option<&History>,
+    report: &Report,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let exporter: &dyn Exporter = match format {
         Format::Json => &Json,
         Format::Folded => &Folded { metric },
@@ -184,7 +197,7 @@ fn write(format: Format, metric: Metric, report: &Report, out: &mut dyn Write) -
         Format::Pprof => &Pprof { metric },
         Format::Speedscope => &Speedscope { metric },
         Format::HeapProfile => &HeapProfile { metric },
-        Format::Html => &Html { metric },
+        Format::Html => &Html { metric, history },
     };
     exporter.write(report, out)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cli::{DiffPlan, ReportPlan, Shown},
-    export::flamegraph::differential,
+    export::{History, flamegraph::differential},
     recording::{Reader, Rest, Unreadable},
     report::{Comparison, Moments, Report},
 };
@@ -27,6 +27,9 @@ pub fn report(plan: &ReportPlan) -> Result<(), Failure> {
         return moments(&plan.file);
     }
     let (report, rest) = read(&plan.file, plan.shown)?;
+    if exports.have_page() {
+        exports.history = Some(history(&plan.file, &report)?);
+    }
     let printed = if plan.output.quiet { Ok(()) } else { print(&plan.output, &report) };
     let written = exports.write(&report).map_err(Failure::from);
     let whole = tell(&plan.file, rest);
@@ -75,6 +78,30 @@ fn read(path: &Path, shown: Shown) -> Result<(Report, Rest), Failure> {
             Err(Failure::TooEarly { path: path.to_owned(), first_ns: first.unwrap_or_default() })
         }
     }
+}
+
+/// A page is 524 dots wide where it draws; each takes a report to be made.
+const DRAWN: usize = 250;
+
+/// How memory went up to this report of the recording.
+fn history(path: &Path, last: &Report) -> Result<History, Failure> {
+    let failed = |why| Failure::Recorded { path: path.to_owned(), why };
+    let is_wanted = |at: u64| at <= last.traced_ns;
+    let mut reader = open(path)?;
+    let mut count = 0_usize;
+    while reader.next_moment().map_err(failed)?.is_some_and(is_wanted) {
+        count += 1;
+    }
+    let each = count.div_ceil(DRAWN).max(1);
+    let (mut reader, mut history) = (open(path)?, History::up_to(last));
+    // The last one is among them.
+    for number in (0..count).rev() {
+        reader.next_moment().map_err(failed)?;
+        if number % each == 0 {
+            reader.report().iter().for_each(|report| history.add(report));
+        }
+    }
+    Ok(history)
 }
 
 fn moments(path: &Path) -> Result<(), Failure> {

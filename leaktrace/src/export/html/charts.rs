@@ -1,11 +1,15 @@
 //! Small pictures, as SVG within the page.
 //!
-//! Reports carry no history of native memory, so what a verdict's chart shows is its rate and how sure that is, over the
-//! time that was judged. A JavaScript heap's is what was left after each collection.
+//! A report carries no history of native memory, so what a verdict's chart shows is its rate and how sure that is, over the
+//! time that was judged. A JavaScript heap's is what was left after each collection. A recording has the history: what all
+//! and each verdict's stacks held at its moments.
 
 use std::io::{self, Write};
 
-use super::escape::Escaped;
+use super::{
+    super::{history::History, marks::is_drawn},
+    escape::Escaped,
+};
 use crate::report::{
     Cycle, JavaScript, Process, Report, Verdict,
     amount::{self, duration, pause},
@@ -18,15 +22,27 @@ const EDGE: f64 = 18.0;
 const NS_PER_S: f64 = 1e9;
 
 /// How fast what is called a leak or a suspect grows, and what collections left of JavaScript heaps.
-pub(super) fn growth(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn growth(report: &Report, history: Option<&History>, out: &mut dyn Write) -> io::Result<()> {
+    // One moment is no line.
+    let history = history.filter(|history| history.at_ns.len() > 1);
     let verdicts = report.verdicts.iter().filter(|verdict| is_drawn(verdict));
     let heaps = heaps(report);
-    if verdicts.clone().next().is_none() && heaps.is_empty() {
+    if verdicts.clone().next().is_none() && heaps.is_empty() && history.is_none() {
         return Ok(());
     }
     writeln!(out, "<h2 id=\"growth\">Growth</h2>\n<div class=\"charts\">")?;
-    for verdict in verdicts {
+    if let Some(history) = history {
+        all(history, out)?;
+    }
+    for (number, verdict) in verdicts.enumerate() {
         rate(verdict, out)?;
+        if let Some((history, held)) =
+            history.and_then(|history| Some((history, history.verdicts.get(number)?)))
+        {
+            let points = history.at_ns.iter().copied().zip(held.iter().copied()).collect::<Vec<_>>();
+            let caption = format!("{} {}: live bytes of its stacks", verdict.verdict, name(verdict));
+            line(&points, &caption, out)?;
+        }
     }
     for (process, javascript, heap) in heaps {
         after_collections(process, javascript, heap, out)?;
@@ -78,8 +94,32 @@ pub(super) fn collections(report: &Report, out: &mut dyn Write) -> io::Result<()
 /// [`Cycle::collector`] of a whole collection.
 const MAJOR: &str = "mark-compact";
 
-fn is_drawn(verdict: &Verdict) -> bool {
-    verdict.is_bad() && verdict.bytes_per_second > 0.0 && verdict.evidence.window_ns > 0
+/// All live memory at each moment.
+fn all(history: &History, out: &mut dyn Write) -> io::Result<()> {
+    let at = || history.at_ns.iter().copied();
+    line(&at().zip(history.native.iter().copied()).collect::<Vec<_>>(), "Live bytes of native memory", out)?;
+    let known = at().zip(&history.javascript).filter_map(|(at, live)| Some((at, (*live)?)));
+    let known: Vec<(u64, u64)> = known.collect();
+    if known.len() > 1 { line(&known, "Live bytes of JavaScript, by samples", out) } else { Ok(()) }
+}
+
+/// From 0 on; times in nanoseconds, and bytes.
+fn line(points: &[(u64, u64)], caption: &str, out: &mut dyn Write) -> io::Result<()> {
+    let end = points.iter().map(|(at, _)| *at).max().unwrap_or(0);
+    let most = points.iter().map(|(_, live)| *live).max().unwrap_or(0) as f64;
+    let scale = Scale::new(end as f64, most);
+    open(&bytes(most), &duration(end), out)?;
+    write!(out, "<path class=\"line\" d=\"")?;
+    for (number, (at, live)) in points.iter().enumerate() {
+        let (x, y) = scale.at(*at as f64, *live as f64);
+        write!(out, "{}{x:.1} {y:.1} ", if number == 0 { 'M' } else { 'L' })?;
+    }
+    write!(out, "\"/>")?;
+    close(caption, out)
+}
+
+fn name(verdict: &Verdict) -> &str {
+    verdict.frames.iter().find_map(|frame| frame.function.as_deref()).unwrap_or("(unnamed)")
 }
 
 fn rate(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
@@ -95,7 +135,7 @@ fn rate(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
         "<path class=\"band\" d=\"M{x0:.1} {y0:.1} L{x:.1} {low:.1} L{x:.1} {high:.1} Z\"/>\
          <path class=\"line\" d=\"M{x0:.1} {y0:.1} L{x:.1} {middle:.1}\"/>"
     )?;
-    let named = verdict.frames.iter().find_map(|frame| frame.function.as_deref()).unwrap_or("(unnamed)");
+    let named = name(verdict);
     close(
         &format!(
             "{} {named}: {}/s, with 95 % confidence {} to {}; {} by the end of the time judged",
@@ -136,22 +176,13 @@ fn after_collections(
     heap: &str,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let own: Vec<(&Cycle, u64)> = known(javascript).filter(|(cycle, _)| cycle.heap == heap).collect();
-    let most = own.iter().map(|(_, after)| *after).max().unwrap_or(0) as f64;
-    let end = own.iter().map(|(cycle, _)| cycle.at_ns).max().unwrap_or(0);
-    let scale = Scale::new(end as f64, most);
-    open(&bytes(most), &duration(end), out)?;
-    write!(out, "<path class=\"line\" d=\"")?;
-    for (number, (cycle, after)) in own.iter().enumerate() {
-        let (x, y) = scale.at(cycle.at_ns as f64, *after as f64);
-        write!(out, "{}{x:.1} {y:.1} ", if number == 0 { 'M' } else { 'L' })?;
-    }
-    write!(out, "\"/>")?;
+    let own = known(javascript).filter(|(cycle, _)| cycle.heap == heap);
+    let points: Vec<(u64, u64)> = own.map(|(cycle, after)| (cycle.at_ns, after)).collect();
     let caption = format!(
         "JavaScript heap {heap} of {} (pid {}): bytes left after each whole collection",
         process.comm, process.pid
     );
-    close(&caption, out)
+    line(&points, &caption, out)
 }
 
 /// From what is measured to places in the picture.

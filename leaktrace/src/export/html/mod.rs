@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use escape::Escaped;
 
-use super::{flamegraph::Flamegraph, metric::Metric};
+use super::{flamegraph::Flamegraph, history::History, metric::Metric};
 use crate::report::{
     Exporter, Process, Report, Verdict, VerdictFrame,
     amount::{bytes, count, counted, duration},
@@ -32,13 +32,15 @@ const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-src 'self'";
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Html {
+pub struct Html<'a> {
     pub metric: Metric,
+    /// What was before the report, where that is known.
+    pub history: Option<&'a History>,
 }
 
-impl Exporter for Html {
+impl Exporter for Html<'_> {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
-        let Self { metric } = *self;
+        let Self { metric, history } = *self;
         write!(
             out,
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -49,7 +51,7 @@ impl Exporter for Html {
         summary(report, out)?;
         verdicts(report, out)?;
         flamegraph(report, metric, out)?;
-        charts::growth(report, out)?;
+        charts::growth(report, history, out)?;
         charts::collections(report, out)?;
         table::stacks(report, metric, out)?;
         coverage(report, out)?;

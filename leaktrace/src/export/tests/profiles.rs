@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        HeapProfile, Html, Metric, Speedscope,
+        HeapProfile, History, Html, Metric, Speedscope,
         pprof::messages::{Location, Mapping, Profile, Sample},
     },
     sums::profile,
@@ -200,4 +200,30 @@ fn a_page_has_no_markup_of_names_and_asks_for_nothing() {
         assert!(!page.contains(loads), "{loads}");
     }
     assert!(written(&Html::default(), &empty()).contains("Too short a time to judge."));
+}
+
+#[test]
+fn a_page_of_a_recording_draws_what_its_moments_held() {
+    let last = world();
+    let mut history = History::up_to(&last);
+    let page = |history: &History| written(&Html { history: Some(history), ..Html::default() }, &last);
+    let lines = |page: &str| page.matches("<path class=\"line\"").count();
+    let without = lines(&written(&Html::default(), &last));
+    history.add(&last);
+    assert_eq!(lines(&page(&history)), without, "one moment is no line");
+    let mut later = last.clone();
+    later.traced_ns *= 2;
+    later.totals.live_bytes *= 2;
+    later.stacks.retain(|stack| !last.verdicts[0].members.contains(&stack.stack));
+    history.add(&later);
+    let page = page(&history);
+    for caption in
+        ["Live bytes of native memory", "Live bytes of JavaScript, by samples", "live bytes of its stacks"]
+    {
+        assert!(page.contains(caption), "{caption}: {page}");
+    }
+    assert_eq!(lines(&page), without + 3);
+    // All of native memory doubled, and what leaked is gone: from half of the time and height on, up and down.
+    assert!(page.contains("d=\"M280.0 70.0 L542.0 18.0 \""), "{page}");
+    assert!(page.contains("d=\"M280.0 18.0 L542.0 122.0 \""), "{page}");
 }

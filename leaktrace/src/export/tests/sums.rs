@@ -122,7 +122,7 @@ fn heapprofile(metric: Metric, report: &Report) -> u64 {
 }
 
 fn html(metric: Metric, report: &Report) -> u64 {
-    let page = written(&Html { metric }, report);
+    let page = written(&Html { metric, history: None }, report);
     let values = page.split("data-value=\"").skip(1);
     values.map(|part| part.split('"').next().unwrap().parse::<u64>().unwrap()).sum()
 }
