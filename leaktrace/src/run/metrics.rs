@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_anothers_is_said() {
+    fn an_address_that_is_taken_is_said() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let error = Metrics::serve(&address).map(|_| ()).unwrap_err().to_string();

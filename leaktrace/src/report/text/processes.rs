@@ -36,7 +36,9 @@ pub(super) fn processes(
         });
     }
     let ended = report.coverage.ended_processes;
-    write!(out, "{}", counted(report.processes.len() as u64, "process").replace("processs", "processes"))?;
+    let number = report.processes.len();
+    let noun = if number == 1 { "process" } else { "processes" };
+    write!(out, "{} {noun}", super::count(number as u64))?;
     if ended > 0 {
         write!(out, ", and {} that ended and left nothing to say", super::count(ended))?;
     }
