@@ -52,7 +52,7 @@ pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)]
 /// The same of every process there is.
 pub(super) fn attached_to_all(found: &Found, plan: &Plan) {
     let Found { processes, files, passed_over } = found;
-    let list: Vec<String> = files.keys().map(String::as_str).map(str::to_owned).collect();
+    let list: Vec<&str> = files.iter().map(String::as_str).collect();
     let until = if plan.duration.is_some() { "" } else { "; Ctrl-C stops and reports" };
     crate::say!(
         "attached to {processes} processes, and to those that begin from now on: {}{until}",

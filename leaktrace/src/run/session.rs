@@ -204,8 +204,12 @@ impl Session {
     /// Prepares a running process: finds its files, places the probes. It is recorded from [`Self::begin`] on.
     pub(super) fn add_running(&mut self, pid: NonZeroU32) -> Result<Vec<(String, Attached)>, Failure> {
         let watched = watch(pid)?;
+        let identity = Identity::of(pid.get())?;
         let process = self.number();
-        let (identity, attached) = self.add(pid, process)?;
+        let attached = self.add(pid, process, &identity.comm)?;
+        if !identity.still_the_same() {
+            return Err(Failure::EndedBefore { pid: pid.get() });
+        }
         self.target(pid, process, Some(watched))?;
         self.prepared.push((process, identity));
         Ok(attached)
@@ -216,8 +220,8 @@ impl Session {
         &mut self,
         pid: NonZeroU32,
         process: ProcessId,
-    ) -> Result<(Identity, Vec<(String, Attached)>), Failure> {
-        let identity = Identity::of(pid.get())?;
+        comm: &str,
+    ) -> Result<Vec<(String, Attached)>, Failure> {
         let mappings = Mappings::read(pid.get())?;
         let mut files = Vec::new();
         let mut list = Vec::new();
@@ -227,14 +231,11 @@ impl Session {
                 files.extend(file);
             }
         }
-        let attached = self.attach_all(pid, &identity.comm, files)?;
-        if !identity.still_the_same() {
-            return Err(Failure::EndedBefore { pid: pid.get() });
-        }
-        self.spaces.watch(pid.get(), process, &identity.comm, &list);
+        let attached = self.attach_all(pid, comm, files)?;
+        self.spaces.watch(pid.get(), process, comm, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());
-        Ok((identity, attached))
+        Ok(attached)
     }
 
     fn target(

@@ -4,16 +4,13 @@
 //! or by their exec, which the kernel tells of every process.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     num::NonZeroU32,
 };
 
 use leaktrace_common::process::{FOLLOW, ProcessId};
 
-use super::{
-    super::{Failure, probes::Attached},
-    Session, watch,
-};
+use super::{super::Failure, Session, watch};
 use crate::{
     event::{self, Event},
     kernel::clock,
@@ -41,7 +38,7 @@ impl Admission {
 pub(in super::super) struct Found {
     pub(in super::super) processes: usize,
     /// Files that were attached to.
-    pub(in super::super) files: BTreeMap<String, Attached>,
+    pub(in super::super) files: BTreeSet<String>,
     /// Processes without an allocator, or whose files could not be read.
     pub(in super::super) passed_over: usize,
 }
@@ -106,10 +103,11 @@ impl Session {
         if !self.kernel.trace_new(tgid, process, FOLLOW)? {
             return Ok(());
         }
-        match self.add(pid, process) {
-            Ok((Identity { pid: _, comm, command, .. }, attached)) => {
+        match self.add(pid, process, &identity.comm) {
+            Ok(attached) => {
+                let Identity { comm, command, .. } = identity;
                 found.processes += 1;
-                found.files.extend(attached);
+                found.files.extend(attached.into_iter().map(|(file, _)| file));
                 self.target(pid, process, Some(watched))?;
                 let traced = event::Traced { process, pid: tgid, comm, command, at: clock::now() };
                 self.say(&Event::Traced(traced));
