@@ -8,10 +8,6 @@ use leaktrace::{
     run,
 };
 
-/// Not libc's: where every process is traced, each of leaktrace's own calls would meet a probe.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.is_demo_program() {

@@ -161,6 +161,7 @@ pub struct Coverage {
     pub stacks_incomplete: u64,
     pub addresses: u64,
     pub addresses_unknown: u64,
+    #[serde(default)]
     pub ended_processes: u64,
 }
 

@@ -116,7 +116,6 @@ fn a_prefix_that_no_symbol_has_is_said_and_the_rest_is_traced() {
 fn wrong_usage_has_its_own_code() {
     for arguments in [
         &["--no-such-flag"][..],
-        &[],
         &["--pid", "many"],
         &["--pid", "0"],
         &["--pid", "1", "--top", "-3"],
