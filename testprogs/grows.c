@@ -2,7 +2,6 @@
  * same and leaks beside it; at the next line it ends its work. */
 #include "testprog.h"
 
-#include <poll.h>
 #include <time.h>
 
 enum { SLOTS = 4096, SIZES = 4 };
@@ -12,13 +11,6 @@ static struct truth leak = {.site = "leak_slowly"};
 SITE static void leak_slowly(size_t size) {
     keep(malloc(size));
     allocated(&leak, size);
-}
-
-static int a_line_came(void) {
-    struct pollfd in = {.fd = 0, .events = POLLIN};
-    if (poll(&in, 1, 0) <= 0) return 0;
-    wait_for_line();
-    return 1;
 }
 
 /* A millisecond's work: the same sizes in turn, so that what is in use of each stays as it is but for the one block that

@@ -3,8 +3,6 @@
  * every one of them has. */
 #include "testprog.h"
 
-#include <poll.h>
-#include <string.h>
 #include <time.h>
 
 enum { SLOTS = 64, SIZE = 700 };
@@ -14,13 +12,6 @@ static struct truth leak = {.site = "leak_a_request"};
 SITE static void leak_a_request(void) {
     keep(malloc(SIZE));
     allocated(&leak, SIZE);
-}
-
-static int a_line_came(void) {
-    struct pollfd in = {.fd = 0, .events = POLLIN};
-    if (poll(&in, 1, 0) <= 0) return 0;
-    wait_for_line();
-    return 1;
 }
 
 int main(int count, char **arguments) {

@@ -5,6 +5,7 @@
  * write, read and snprintf into the stack are used. */
 #pragma once
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -41,6 +42,14 @@ static inline void wait_for_line(void) {
     do {
         if (read(0, &byte, 1) != 1) _exit(98);
     } while (byte != '\n');
+}
+
+/* Whether there is one, which is then read. */
+static inline int a_line_came(void) {
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    if (poll(&in, 1, 0) <= 0) return 0;
+    wait_for_line();
+    return 1;
 }
 
 static inline void ready(void) {

@@ -92,6 +92,13 @@ impl Program {
         }
     }
 
+    /// Tells one that works until it is told to stop, reads its truth and lets it end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.begin()?;
+        self.finish()?;
+        self.end()
+    }
+
     /// Reads its truth, to `done`.
     pub fn finish(&mut self) -> Result<()> {
         loop {

@@ -84,9 +84,7 @@ fn a_program_that_allocates_little_is_followed_exactly_within_the_default_budget
     let cost = cost(&report);
     assert_eq!((cost.pauses, cost.watched), (0, 1.0), "{cost:?}");
     assert!(report.stacks.iter().all(|stack| stack.error_bytes.is_none()), "{}", report.overview());
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]
@@ -103,9 +101,7 @@ fn an_allocator_that_cannot_be_read_is_followed_over_budget_and_that_is_said() {
     let cost = cost(&report);
     assert!(cost.share > BUDGET && cost.pauses == 0, "{cost:?}");
     assert!(cost.over_budget.as_ref().is_some_and(|because| because.contains(JEMALLOC)), "{cost:?}");
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]

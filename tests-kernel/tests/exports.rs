@@ -72,9 +72,7 @@ fn what_was_written_at_intervals_is_whole_after_leaktrace_was_killed() {
     let whole = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let traced: Vec<u64> = whole.map(|report| report["traced_ns"].as_u64().unwrap()).collect();
     assert!(traced.len() > 2 && traced.is_sorted(), "{traced:?}");
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]
@@ -98,7 +96,5 @@ fn a_program_reads_along_by_lines_of_json_and_of_nothing_else() {
     }
     let live = |report: &Value| report["totals"]["live_bytes"].as_u64().unwrap();
     assert!(live(&reports[0]) < live(&reports[reports.len() - 1]), "it leaks");
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }

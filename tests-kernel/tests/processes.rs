@@ -112,9 +112,7 @@ fn a_report_comes_at_every_interval_and_at_the_end() {
     let reports = ended.stdout.matches("traced for").count();
     assert!(reports >= 3, "{}", ended.stdout);
     assert_eq!(ended.stdout.matches("0 B live in 0 blocks older than").count(), reports, "{}", ended.stdout);
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 /// Four targets at a time, as nearly all of it is waiting for the kernel to take probes back.

@@ -78,9 +78,7 @@ fn a_recording_reports_what_the_live_report_said_to_the_byte() {
     let same = leaktrace(&["diff", &recording, &recording, "--flamegraph", &differential]);
     assert!(same.stdout.contains("no stack holds more or less"), "{}", same.stdout);
     assert!(fs::read_to_string(&differential).unwrap().contains("keep_request"));
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]
@@ -98,9 +96,7 @@ fn what_was_recorded_before_leaktrace_was_killed_is_reported() {
     let live: u64 = report.stacks_at("keep_request").map(|stack| stack.sums.live_bytes).sum();
     assert!(live > 0, "the leak is in it");
     assert!(said.contains("has no end") || said.contains("cut short"), "{said}");
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]
@@ -123,7 +119,5 @@ fn a_full_disk_ends_with_a_word_and_the_whole_report() {
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
     assert!(ended.stdout.contains("keep_request"), "{}", ended.stdout);
     assert_eq!(ended.stderr.matches("cannot write /dev/full").count(), 1, "said once: {}", ended.stderr);
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }

@@ -145,9 +145,7 @@ fn leaks_of_every_allocator_are_named_in_their_process_and_none_in_the_others() 
         assert!(leaks_of(&report, program.pid()).is_empty(), "{:?}", leaks_of(&report, program.pid()));
     }
     for program in leaking.iter_mut().map(|(_, program)| program).chain(&mut innocent) {
-        program.begin().unwrap();
-        program.finish().unwrap();
-        program.end().unwrap();
+        program.stop().unwrap();
     }
     assert_nothing_stays();
 }
@@ -203,9 +201,7 @@ fn those_that_are_chosen_are_traced_and_no_other_and_a_program_that_becomes_anot
     // Until its exec is heard of it may do something.
     assert!(report.at_in("leak_a_request", changed.pid()).live_blocks < 20);
     for mut program in [chosen, left_out, later, changed] {
-        program.begin().unwrap();
-        program.finish().unwrap();
-        program.end().unwrap();
+        program.stop().unwrap();
     }
 }
 
@@ -259,9 +255,7 @@ fn capabilities_are_enough_and_root_is_not_needed() {
     let text = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(text.contains("leak_a_request"), "{text}\n{}", String::from_utf8_lossy(&ended.stderr));
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 /// Debian's Prometheus, which `.ci/run` unpacks beside what cargo builds.
@@ -311,9 +305,7 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(answer.contains(&wanted), "{answer}\n{log}");
     agent.stop().unwrap();
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]

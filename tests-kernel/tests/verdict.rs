@@ -63,9 +63,7 @@ impl Watched {
         let report = agent.stop().unwrap();
         let mut truths = Vec::new();
         for (_, mut program) in programs {
-            program.begin().unwrap();
-            program.finish().unwrap();
-            program.end().unwrap();
+            program.stop().unwrap();
             truths.push(program.truth);
         }
         assert_eq!(report.coverage.lost, 0, "{:?}", report.coverage);

@@ -44,9 +44,7 @@ fn a_leak_ends_the_run_with_its_code_unless_it_is_suppressed() {
     let report = suppressed.stop_with(0).unwrap();
     let found = report.verdicts.iter().find(|one| one.is_leak()).unwrap();
     assert_eq!(found.suppressed.as_deref(), Some("^keep_request$"));
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 /// What stands in the README, on a script in the place of `npm test`.
@@ -106,9 +104,7 @@ fn a_difference_is_since_the_mark_and_between_two_of_two_marks_and_from_the_star
     let stack = once.stacks_at("allocate_old").next().unwrap();
     let changed = once.diff.as_ref().unwrap().stacks.iter().find(|one| one.stack == stack.stack).unwrap();
     assert_eq!((changed.change.blocks, changed.change.bytes), (-40, -40_000));
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 #[test]
@@ -127,9 +123,7 @@ fn types_of_javascript_that_grew_and_shrank_are_told() {
     let bytes = |what: &str| change(&report, what).map_or(0, |(_, bytes)| bytes);
     assert!(bytes("Session") < -20_000_000, "{types:?}\n{:?}", report.coverage);
     assert!(bytes("Ticket") > 20_000_000, "{types:?}\n{:?}", report.coverage);
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }
 
 /// On a terminal of its own, which util-linux's `script` makes. `exec`, for Ctrl-C reaches all of the terminal's foreground:
@@ -151,7 +145,5 @@ fn enter_on_its_terminal_sets_a_mark() {
     assert!(terminal.wait(PATIENCE).unwrap().success(), "{}", terminal.stdout.text());
     // To work, and to stop.
     program.begin().unwrap();
-    program.begin().unwrap();
-    program.finish().unwrap();
-    program.end().unwrap();
+    program.stop().unwrap();
 }

@@ -97,9 +97,7 @@ fn a_process_is_attached_once_it_leaks_and_one_that_does_not_never_is() {
     assert_eq!(on_steady.stdout.rest().unwrap(), "");
     steady.begin().unwrap();
     for program in [&mut leaks, &mut steady] {
-        program.begin().unwrap();
-        program.finish().unwrap();
-        program.end().unwrap();
+        program.stop().unwrap();
     }
 }
 

@@ -61,7 +61,7 @@ Exit codes:
   2  wrong usage, or a file that cannot be read or written
   3  no such process, or it ended before it was traced
   4  no permission: a capability is missing
-  5  nothing to trace: no allocator found in the process, --watch: or a heap that cannot be read from outside
+  5  nothing to trace: no allocator found in the process; --watch: or a heap that cannot be read from outside
   6  the kernel lacks something
   7  --fail-on: what it names was found
   8  --fail-on: nothing of that, but the program started after -- failed";

@@ -90,6 +90,14 @@ pub struct Output {
     pub stream: Option<PathBuf>,
 }
 
+impl Targets {
+    /// Whether no process was named.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+}
+
 impl Output {
     /// Whether a report is printed as text.
     #[must_use]
@@ -247,7 +255,7 @@ impl Trace {
         if self.watch && self.only == Some(Heap::Javascript) {
             return Err(UsageError::NothingToWatch);
         }
-        if self.prove && matches!(targets, Targets::All(_)) {
+        if self.prove && targets.are_all() {
             return Err(UsageError::ProveAll);
         }
         if self.prove && self.only == Some(Heap::Javascript) {
@@ -258,7 +266,7 @@ impl Trace {
         if self.quiet && exports.files.is_empty() && !has_other {
             return Err(UsageError::QuietForNothing);
         }
-        let follow = self.follow || matches!(targets, Targets::All(_));
+        let follow = self.follow || targets.are_all();
         Ok(Plan {
             targets,
             watch: self.watch.then(|| self.every.unwrap_or(WATCH_EVERY)),

@@ -37,21 +37,17 @@ impl History {
     /// The next moment.
     pub fn add(&mut self, report: &Report) {
         let mut verdicts = vec![0; self.verdicts.len()];
-        let (mut javascript, mut key) = (0, (0, String::new()));
+        let mut key = (0, String::new());
         for stack in &report.stacks {
-            if stack.is_javascript() {
-                javascript += stack.totals.live_bytes;
-            }
             key.0 = stack.process;
             key.1.clone_from(&stack.stack);
             if let Some(place) = self.members.get(&key) {
                 verdicts[*place] += stack.totals.live_bytes;
             }
         }
-        let has_engine = report.processes.iter().any(|process| process.javascript.is_some());
         self.at_ns.push(report.traced_ns);
         self.native.push(report.totals.live_bytes);
-        self.javascript.push(has_engine.then_some(javascript));
+        self.javascript.push(report.javascript_bytes());
         for (bytes, now) in self.verdicts.iter_mut().zip(verdicts) {
             bytes.push(now);
         }

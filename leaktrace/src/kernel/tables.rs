@@ -94,10 +94,7 @@ pub(super) fn insert<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
     key: &K,
     value: &V,
 ) -> io::Result<()> {
-    let mut element = element(map, key);
-    element.value = std::ptr::from_ref(value) as u64;
-    // SAFETY: key and value are live and of the map's sizes, which come from the same definitions.
-    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut element) }.map(drop)
+    update(map, key, value, 0)
 }
 
 /// Sets an entry that is not there yet; `AlreadyExists` if it is.
@@ -106,10 +103,17 @@ pub(super) fn insert_new<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
     key: &K,
     value: &V,
 ) -> io::Result<()> {
-    let mut element = element(map, key);
-    element.value = std::ptr::from_ref(value) as u64;
-    element.flags = BPF_NOEXIST;
-    // SAFETY: as in `insert`.
+    update(map, key, value, BPF_NOEXIST)
+}
+
+fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+    flags: u64,
+) -> io::Result<()> {
+    let mut element = Element { value: std::ptr::from_ref(value) as u64, flags, ..element(map, key) };
+    // SAFETY: key and value are live and of the map's sizes, which come from the same definitions.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut element) }.map(drop)
 }
 

@@ -7,9 +7,9 @@ mod overall;
 mod process;
 mod stack;
 
-use std::fmt;
+use std::{fmt, sync::atomic::AtomicU64};
 
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 
 use crate::report::Report;
 
@@ -20,6 +20,9 @@ pub const STACKS: usize = 50;
 
 /// What [`text`] is, as HTTP names it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One that is no whole number.
+type Real = Gauge<f64, AtomicU64>;
 
 /// All metrics of a report.
 ///

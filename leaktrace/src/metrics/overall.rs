@@ -1,13 +1,12 @@
 //! What is true of the whole trace: how much is traced, what that takes and what was lost.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 
+use super::Real;
 use crate::report::Report;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -20,8 +19,6 @@ struct Cause {
     cause: &'static str,
 }
 
-type Part = Gauge<f64, AtomicU64>;
-
 pub(super) fn register(report: &Report, registry: &mut Registry) {
     let coverage = &report.coverage;
     registry.register(
@@ -29,7 +26,7 @@ pub(super) fn register(report: &Report, registry: &mut Registry) {
         "The leaktrace that traced",
         Info::new(vec![("version", report.leaktrace.to_string())]),
     );
-    let traced = Part::default();
+    let traced = Real::default();
     traced.set(report.traced_ns as f64 / 1e9);
     registry.register_with_unit("traced", "Time since tracing began", Unit::Seconds, traced);
     let processes = Gauge::<i64>::default();
@@ -52,7 +49,7 @@ pub(super) fn register(report: &Report, registry: &mut Registry) {
     registry.register("doubts", "Everything that was lost, doubtful or worth a number, by cause", counters);
     if let Some(cost) = &report.cost {
         let part = |value: f64| {
-            let part = Part::default();
+            let part = Real::default();
             part.set(value);
             part
         };

@@ -1,14 +1,12 @@
 //! What each process keeps and leaks.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
-use super::PROCESSES;
+use super::{PROCESSES, Real};
 use crate::report::{
     Report,
     ranking::{Ranked, ranking},
@@ -38,7 +36,7 @@ pub(super) fn register(report: &Report, registry: &mut Registry) {
     let live = Family::<Memory, Gauge>::default();
     let blocks = Family::<Process, Gauge>::default();
     let called = Family::<Called, Gauge>::default();
-    let leaking = Family::<Process, Gauge<f64, AtomicU64>>::default();
+    let leaking = Family::<Process, Real>::default();
     let ranked = ranking(report);
     let (own, others) = ranked.split_at(PROCESSES.min(ranked.len()));
     for Ranked { process, leaks, suspects, leaking: rate, live_bytes, live_blocks, javascript_bytes } in own {

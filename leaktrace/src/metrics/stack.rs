@@ -1,14 +1,8 @@
 //! What is called a leak, or suspected: where and how fast.
 
-use std::sync::atomic::AtomicU64;
+use prometheus_client::{encoding::EncodeLabelSet, metrics::family::Family, registry::Registry};
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
-    registry::Registry,
-};
-
-use super::STACKS;
+use super::{Real, STACKS};
 use crate::{
     report::{Report, Verdict, VerdictFrame},
     symbolize::file_name,
@@ -25,17 +19,16 @@ struct Site {
 }
 
 pub(super) fn register(report: &Report, registry: &mut Registry) {
-    let rate = Family::<Site, Gauge<f64, AtomicU64>>::default();
-    let confidence = Family::<Site, Gauge<f64, AtomicU64>>::default();
+    let rate = Family::<Site, Real>::default();
+    let confidence = Family::<Site, Real>::default();
     let mut called: Vec<&Verdict> = report.verdicts.iter().filter(|verdict| verdict.is_bad()).collect();
     called.sort_by(|a, b| {
         b.is_leak().cmp(&a.is_leak()).then_with(|| b.bytes_per_second.total_cmp(&a.bytes_per_second))
     });
     for verdict in called.into_iter().take(STACKS) {
-        let process = report.processes.iter().find(|process| process.process == verdict.process);
         let site = Site {
             pid: verdict.pid,
-            comm: process.map_or_else(String::new, |process| process.comm.clone()),
+            comm: report.process(verdict.process).map_or_else(String::new, |process| process.comm.clone()),
             heap: verdict.heap.to_string(),
             verdict: verdict.verdict.to_string(),
             site: verdict.frames.first().map_or_else(|| "unknown".to_owned(), described),

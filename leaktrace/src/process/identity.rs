@@ -7,7 +7,7 @@ use std::{
 
 use procfs::{
     ProcError,
-    process::{ProcState, Process, StatFlags},
+    process::{ProcState, Process, Stat, StatFlags},
 };
 
 use super::ProcessError;
@@ -63,11 +63,19 @@ impl Identity {
     /// Whether the pid still is this process. An exec does not change that.
     #[must_use]
     pub fn still_the_same(&self) -> bool {
-        i32::try_from(self.pid)
-            .ok()
-            .and_then(|pid| Process::new(pid).ok()?.stat().ok())
+        stat_of(self.pid)
             .is_some_and(|stat| stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X'))
     }
+}
+
+/// When a process began, in clock ticks from boot; none of one that is gone.
+#[must_use]
+pub fn start_of(pid: u32) -> Option<u64> {
+    stat_of(pid).map(|stat| stat.starttime)
+}
+
+fn stat_of(pid: u32) -> Option<Stat> {
+    Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()
 }
 
 /// The path without the mark that the kernel adds when the file has been unlinked, and whether it was there.

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::{
     file::OpenBinary,
-    identity::Identity,
+    identity::{Identity, start_of},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
     memory::{Memory, ReadUser},
@@ -78,12 +78,17 @@ impl ProcessError {
     }
 }
 
+/// A field of /proc/PID/status, by its name with the colon.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
 /// The perf map that a runtime writes about the code it makes, named by the pid that it knows itself by. Anyone can put
 /// something else there: what is no regular file in the process's own tree is none.
 #[must_use]
 pub fn perf_map(pid: u32) -> Option<std::fs::File> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let innermost = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+    let innermost = field(&status, "NSpid:")?.split_whitespace().last()?;
     Root::at(&Root::of(pid)).ok()?.open(format!("/tmp/perf-{innermost}.map").as_ref()).ok()
 }
 
@@ -97,8 +102,7 @@ pub fn has_seccomp_filter(pid: u32) -> Result<bool, ProcessError> {
     Ok(threads.flatten().any(|thread| {
         // A thread that ended meanwhile has none.
         let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
-        mode.is_some_and(|mode| mode.trim() != "0")
+        field(&status, "Seccomp:").is_some_and(|mode| mode != "0")
     }))
 }
 
@@ -107,7 +111,11 @@ pub fn has_seccomp_filter(pid: u32) -> Result<bool, ProcessError> {
 /// # Errors
 /// The process has ended.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
-    let names = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten().map(|thread| thread.file_name());
+    numbers_in(&format!("/proc/{pid}/task"))
+}
+
+fn numbers_in(folder: &str) -> io::Result<Vec<u32>> {
+    let names = std::fs::read_dir(folder)?.flatten().map(|entry| entry.file_name());
     Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
@@ -116,15 +124,7 @@ pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
 /// # Errors
 /// /proc is not mounted.
 pub fn all() -> io::Result<Vec<u32>> {
-    let names = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
-    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
-}
-
-/// When a process began, in clock ticks from boot; none of one that is gone.
-#[must_use]
-pub fn start_of(pid: u32) -> Option<u64> {
-    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
-    Some(stat.starttime)
+    numbers_in("/proc")
 }
 
 /// Whether a process's first thread waits in the kernel: what is known of its registers is then how they are.

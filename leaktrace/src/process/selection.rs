@@ -73,8 +73,7 @@ fn is_named(name: &str, wanted: &str) -> bool {
 /// The effective user. Not the owner of /proc/PID, which is root's where a process may not be dumped.
 fn user_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    ids.split_whitespace().nth(1)?.parse().ok()
+    super::field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The paths of /proc/PID/cgroup: one with cgroup v2, one for each hierarchy with v1.

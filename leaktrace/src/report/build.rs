@@ -41,7 +41,7 @@ impl Report {
         let mut stacks: Vec<Stack> = sites.iter().map(of_site).collect();
         rank(&mut stacks);
         let mut totals = Totals::default();
-        for stack in stacks.iter().filter(|stack| stack.kind != JAVASCRIPT) {
+        for stack in stacks.iter().filter(|stack| !stack.is_javascript()) {
             totals.add(stack.totals);
         }
         Self {

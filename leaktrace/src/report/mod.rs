@@ -164,6 +164,20 @@ impl Stack {
 }
 
 impl Report {
+    /// The process of this number.
+    #[must_use]
+    pub fn process(&self, number: u32) -> Option<&Process> {
+        self.processes.iter().find(|process| process.process == number)
+    }
+
+    /// Estimated live bytes of JavaScript heaps; none without an engine.
+    #[must_use]
+    pub fn javascript_bytes(&self) -> Option<u64> {
+        let has_engine = self.processes.iter().any(|process| process.javascript.is_some());
+        let stacks = self.stacks.iter().filter(|stack| stack.is_javascript());
+        has_engine.then(|| stacks.map(|stack| stack.totals.live_bytes).sum())
+    }
+
     /// The frames of one of its stacks.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> {
         stack.frames.iter().filter_map(|at| self.frames.get(*at))

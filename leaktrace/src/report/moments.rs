@@ -26,14 +26,11 @@ struct Moment {
 impl Moments {
     /// The next one.
     pub fn add(&mut self, report: &Report) {
-        let has_engine = report.processes.iter().any(|process| process.javascript.is_some());
-        let samples = report.stacks.iter().filter(|stack| stack.is_javascript());
-        let live = samples.map(|stack| stack.totals.live_bytes).sum();
         let told = report.verdicts.iter().filter(|verdict| verdict.is_told());
         self.lines.push(Moment {
             traced_ns: report.traced_ns,
             totals: report.totals,
-            javascript: has_engine.then_some(live),
+            javascript: report.javascript_bytes(),
             told: tally(told.map(|verdict| verdict.verdict.as_ref())),
         });
     }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::{Process, Report, build::JAVASCRIPT};
+use super::{Process, Report};
 
 /// A process among others.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub fn ranking<'a>(report: &'a Report) -> Vec<Ranked<'a>> {
         ranked.iter().enumerate().map(|(at, one)| (one.process.process, at)).collect();
     for stack in &report.stacks {
         let Some(one) = at.get(&stack.process).and_then(|at| ranked.get_mut(*at)) else { continue };
-        if stack.kind == JAVASCRIPT {
+        if stack.is_javascript() {
             *one.javascript_bytes.get_or_insert(0) += stack.totals.live_bytes;
         } else {
             one.live_bytes += stack.totals.live_bytes;

@@ -12,7 +12,6 @@ use leaktrace_common::counter::{Counter, Kind};
 use super::{
     Coverage, Exporter, Frame, Report, SizeRange,
     amount::{bytes, count, counted, duration},
-    build::JAVASCRIPT,
     group::{Group, groups},
 };
 use crate::symbolize::file_name;
@@ -129,7 +128,7 @@ impl Text {
         let Styles { amount, faint, warning } = styles;
         let Group { stack, frames, left_out, stacks } = group;
         let totals = stack.totals;
-        if stack.kind == JAVASCRIPT {
+        if stack.is_javascript() {
             write!(out, "#{rank}  {amount}{}{amount:#}", javascript::stack(stack))?;
         } else {
             let error = stack.error_bytes.map_or_else(String::new, |error| format!(" ± {}", bytes(error)));

@@ -126,7 +126,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     for (pid, name, files) in &attached {
         notice::attached(*pid, name, files, plan);
     }
-    if matches!(plan.targets, Targets::All(_)) {
+    if plan.targets.are_all() {
         notice::attached_to_all(&found, plan);
     }
     if let Some(metrics) = &metrics {
@@ -191,7 +191,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
                     break Err(error)
                 }
-                if matches!(plan.targets, Targets::All(_))
+                if plan.targets.are_all()
                     && session.unread_ends() >= ENDS
                     && let Err(error) = look(&mut session, &mut judging, &mut names)
                 {

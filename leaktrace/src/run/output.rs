@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "second");
         fs::remove_file(path).unwrap();
     }
+
     /// A folder of its own.
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("leaktrace-{name}-{}", std::process::id()));

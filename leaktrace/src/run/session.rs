@@ -136,8 +136,6 @@ pub(super) struct Session {
     pub(super) heaps_ended: Vec<(ProcessId, u64)>,
     /// Until when, on the kernel side's clock, new programs are likely to map libraries.
     settling: u64,
-    /// Processes that run another program since the last look.
-    changed_program: Vec<u32>,
     /// Processes that ended since the tables were read.
     unread_ends: usize,
     /// Forks that nobody asked to follow.
@@ -193,7 +191,6 @@ impl Session {
             collected: false,
             heaps_ended: Vec::new(),
             settling: clock::now() + SETTLING,
-            changed_program: Vec::new(),
             unread_ends: 0,
             not_followed: 0,
             events: Vec::new(),

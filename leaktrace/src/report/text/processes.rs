@@ -94,7 +94,7 @@ fn row(one: &Ranked<'_>, width: usize, styles: &Styles, out: &mut dyn Write) -> 
 }
 
 /// `node (pid 7, exited)`
-pub(super) fn who(process: &Process) -> String {
+fn who(process: &Process) -> String {
     let comm = if process.comm.is_empty() { "process".to_owned() } else { printable(&process.comm) };
     let state = if process.state == "running" { "" } else { &process.state };
     let comma = if state.is_empty() { "" } else { ", " };

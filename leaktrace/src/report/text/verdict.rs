@@ -19,11 +19,11 @@ pub(super) fn verdicts(report: &Report, styles: &Styles, out: &mut dyn Write) ->
     for verdict in &told {
         let Verdict { text, heap, pid, process, .. } = verdict;
         let style = if verdict.verdict.starts_with("LEAK") { warning } else { amount };
-        let comm = report.processes.iter().find(|one| one.process == *process).map_or("", |one| &one.comm);
-        let who = if report.processes.len() > 1 {
-            format!(" ({}, pid {pid})", super::printable(comm))
-        } else {
-            String::new()
+        let who = match report.process(*process) {
+            Some(known) if report.processes.len() > 1 => {
+                format!(" ({}, pid {pid})", super::printable(&known.comm))
+            }
+            _ => String::new(),
         };
         let name = text.get(..verdict.verdict.len()).unwrap_or_default();
         let rest = text.get(verdict.verdict.len()..).unwrap_or(text);

@@ -18,18 +18,23 @@ use crate::{
     symbolize::Names,
 };
 
+/// Processes that are looked at between two looks into the rings.
+const AT_ONCE: usize = 64;
+
 /// Which processes are wanted.
 pub(super) struct Admission {
     selection: Selection,
     /// Those that ran another program since the last look and are not traced.
     candidates: Vec<u32>,
+    /// Those that did so and are.
+    changed: Vec<u32>,
     /// Those in which there is nothing to trace, by their start.
     passed_over: HashMap<u32, u64>,
 }
 
 impl Admission {
     pub(super) fn new(selection: Selection) -> Self {
-        Self { selection, candidates: Vec::new(), passed_over: HashMap::new() }
+        Self { selection, candidates: Vec::new(), changed: Vec::new(), passed_over: HashMap::new() }
     }
 }
 
@@ -51,10 +56,17 @@ impl Session {
         }
     }
 
+    /// One that is traced does.
+    pub(super) fn became_another(&mut self, tgid: u32) {
+        if let Some(admission) = &mut self.admission {
+            admission.changed.push(tgid);
+        }
+    }
+
     /// Looks at those that run another program since the last look: followed ones may not be wanted any more.
     pub(super) fn admit_candidates(&mut self) -> Result<(), Failure> {
-        let changed = std::mem::take(&mut self.changed_program);
         let Some(admission) = &mut self.admission else { return Ok(()) };
+        let changed = std::mem::take(&mut admission.changed);
         let candidates = std::mem::take(&mut admission.candidates);
         admission.passed_over.retain(|tgid, _| !candidates.contains(tgid));
         for tgid in changed {
@@ -73,12 +85,10 @@ impl Session {
         let all = crate::process::all().map_err(|source| Failure::Io { doing: "listing /proc", source })?;
         let there: HashSet<u32> = all.iter().copied().collect();
         admission.passed_over.retain(|pid, _| there.contains(pid));
-        for pid in all {
-            self.admit(pid, &mut found)?;
+        for some in all.chunks(AT_ONCE) {
+            some.iter().try_for_each(|pid| self.admit(*pid, &mut found))?;
             // The rings must not run over while thousands are looked at.
-            if found.processes % 64 == 63 {
-                self.hear()?;
-            }
+            self.hear()?;
         }
         found.passed_over = self.admission.as_ref().map_or(0, |admission| admission.passed_over.len());
         Ok(found)
@@ -137,13 +147,8 @@ impl Session {
         if admission.selection.is_all() || admission.selection.fits(tgid) {
             return Ok(());
         }
-        let gone = self.targets.extract_if(.., |target| target.pid.get() == tgid).collect::<Vec<_>>();
-        for target in gone {
-            self.kernel.untrace(tgid)?;
-            self.ended(tgid, target.process);
-            self.unread_ends += 1;
-        }
-        Ok(())
+        let gone = self.targets.extract_if(.., |target| target.pid.get() == tgid);
+        gone.collect::<Vec<_>>().into_iter().try_for_each(|target| self.leave(&target))
     }
 
     /// How many processes ended since the tables were read last: what they left in them fills them.

@@ -38,7 +38,7 @@ impl Session {
                 self.remap(change, &mut lists)?;
             }
             lives.push_back(match event {
-                ProcessEvent::Exec { .. } => self.execed(event)?,
+                ProcessEvent::Exec { .. } => self.execed(event),
                 _ => self.forked(event)?,
             });
         }
@@ -130,8 +130,8 @@ impl Session {
         Ok(told)
     }
 
-    pub(super) fn execed(&mut self, event: ProcessEvent) -> Result<Vec<Event>, Failure> {
-        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Ok(Vec::new()) };
+    pub(super) fn execed(&mut self, event: ProcessEvent) -> Vec<Event> {
+        let ProcessEvent::Exec { tgid, before, process, at } = event else { return Vec::new() };
         self.settling = clock::now() + SETTLING;
         self.drop_tables(before);
         let born = self.unborn.remove(&before);
@@ -142,12 +142,12 @@ impl Session {
         if let Some(target) = self.targets.iter_mut().find(|target| target.process == before) {
             target.process = process;
         }
-        self.changed_program.push(tgid);
+        self.became_another(tgid);
         if let Some(space) = self.spaces.bind(tgid, at, process) {
             self.notices.push(Notice::Exec { pid: tgid, comm: space.comm.clone() });
             told.extend(life(process, tgid, at, space, born));
         }
-        Ok(told)
+        told
     }
 
     /// Asks /proc again: for processes with an address on a stack that no mapping event told of, and for all
@@ -203,18 +203,18 @@ impl Session {
         // What they said last is still in the rings, an exec maybe: they are other processes after it.
         self.hear()?;
         let ended = self.targets.extract_if(.., |target| ended.contains(&target.key));
-        for Target { pid, process, .. } in ended.collect::<Vec<_>>() {
-            self.kernel.untrace(pid.get())?;
-            self.ended(pid.get(), process);
-            self.unread_ends += 1;
-        }
-        Ok(())
+        ended.collect::<Vec<_>>().into_iter().try_for_each(|target| self.leave(&target))
     }
 
-    pub(super) fn ended(&mut self, tgid: u32, process: ProcessId) {
+    /// A process is traced no more: it has ended, or is none that is wanted.
+    pub(super) fn leave(&mut self, target: &Target) -> Result<(), Failure> {
+        let (tgid, process) = (target.pid.get(), target.process);
+        self.kernel.untrace(tgid)?;
+        self.unread_ends += 1;
         self.say(&Event::Process(ProcessEvent::Exit { tgid, process, at: clock::now() }));
         self.drop_tables(process);
         self.spaces.forget(tgid);
+        Ok(())
     }
 }
 

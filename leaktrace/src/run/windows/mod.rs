@@ -22,7 +22,7 @@ use self::{
 };
 use super::{Failure, session::Session};
 use crate::{
-    cli::{Plan, Targets},
+    cli::Plan,
     event::Event,
     kernel::{
         clock,
@@ -73,7 +73,7 @@ pub(super) struct Windows {
 impl Windows {
     /// Measures what a hit costs here.
     pub(super) fn new(plan: &Plan, session: &mut Session) -> Self {
-        let is_of_all = matches!(plan.targets, Targets::All(_));
+        let is_of_all = plan.targets.are_all();
         let must_stay = if plan.mmap {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
@@ -212,13 +212,14 @@ impl Windows {
     /// Takes the probes back, if the heaps can be followed without them.
     fn lift(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.must_stay.is_none() {
-            // What a process without blocks has for a heap is of no interest.
-            let holders: HashSet<ProcessId> = session.blocks()?.iter().map(|(key, _)| key.process).collect();
-            let holds = |(process, _): &(ProcessId, u32)| !self.is_of_all || holders.contains(process);
-            let unread = self.followed.open(session.running().filter(holds));
             if self.is_of_all {
+                // What those without blocks have for a heap is of no interest.
+                let holders: HashSet<ProcessId> =
+                    session.blocks()?.iter().map(|(key, _)| key.process).collect();
+                let unread =
+                    self.followed.open(session.running().filter(|(process, _)| holders.contains(process)));
                 self.warn_of_unread(unread.len());
-            } else if !unread.is_empty() {
+            } else if !self.followed.open(session.running()).is_empty() {
                 let why = "its heap is not of a glibc that is known, so that it cannot be read from outside";
                 self.must_stay = Some(why.to_owned());
             }
