@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod probe_site;
 pub mod process;
+pub mod push;
 pub mod reach;
 pub mod record;
 pub mod recording;

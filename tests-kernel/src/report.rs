@@ -163,6 +163,8 @@ pub struct Coverage {
     pub addresses_unknown: u64,
     #[serde(default)]
     pub ended_processes: u64,
+    #[serde(default)]
+    pub unread_processes: u64,
 }
 
 impl Report {

@@ -6,9 +6,7 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
@@ -258,56 +256,6 @@ fn capabilities_are_enough_and_root_is_not_needed() {
     program.stop().unwrap();
 }
 
-/// Debian's Prometheus, which `.ci/run` unpacks beside what cargo builds.
-fn prometheus() -> Option<PathBuf> {
-    let path = tests_kernel::target().join("prometheus/usr/bin/prometheus");
-    if !path.exists() {
-        skip("prometheus", &format!("there is no Prometheus at {}", path.display()));
-        return None;
-    }
-    Some(path)
-}
-
-#[test]
-fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
-    needs_root();
-    let _alone = alone();
-    let Some(prometheus) = prometheus() else { return };
-    let folder = tempfile::Builder::new().prefix("leaktrace-prometheus-").tempdir().unwrap();
-    let mut program = service("leak");
-    let (metrics, server) = (free_port(), free_port());
-    let agent = attach(&["--exact", "--epoch", "250ms", "--metrics", &format!("127.0.0.1:{metrics}")]);
-    program.begin().unwrap();
-    let config = folder.path().join("prometheus.yml");
-    let targets = format!("[{{targets: ['127.0.0.1:{metrics}']}}]");
-    let text = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: leaktrace, static_configs: {targets}}}]\n"
-    );
-    fs::write(&config, text).unwrap();
-    let mut running = Command::new(prometheus)
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{server}"))
-        .stderr(fs::File::create(folder.path().join("log")).unwrap())
-        .spawn()
-        .unwrap();
-    // leaktrace_process_verdicts{verdict="leak"} > 0
-    let query = "/api/v1/query?query=leaktrace_process_verdicts%7Bverdict%3D%22leak%22%7D%3E0";
-    let wanted = format!("\"pid\":\"{}\"", program.pid());
-    let until = Instant::now() + Duration::from_secs(120);
-    let mut answer = String::new();
-    while !answer.contains(&wanted) && Instant::now() < until {
-        thread::sleep(Duration::from_secs(1));
-        answer = get(server, query).unwrap_or_default();
-    }
-    running.kill().unwrap();
-    running.wait().unwrap();
-    let log = fs::read_to_string(folder.path().join("log")).unwrap();
-    assert!(answer.contains(&wanted), "{answer}\n{log}");
-    agent.stop().unwrap();
-    program.stop().unwrap();
-}
-
 #[test]
 fn bad_choices_are_refused_with_what_to_type() {
     for (line, code, word) in [
@@ -315,19 +263,10 @@ fn bad_choices_are_refused_with_what_to_type() {
         (&["--user", "nobody-of-this-name"][..], 2, "getent passwd"),
         (&["--prove"][..], 2, "--pid"),
         (&["--duration", "1s", "--metrics", "no address"][..], 2, "127.0.0.1:9464"),
+        (&["--duration", "1s", "--push", "localhost"][..], 2, "http://localhost:4040"),
     ] {
         let ended = run(line).unwrap();
         assert_eq!(ended.status.code(), Some(code), "{line:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(word), "{line:?}: {}", ended.stderr);
     }
-}
-
-fn get(port: u16, path: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    io::read_to_string(stream)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::{
     census::CensusArgs,
     outputs::{Lines, Outputs, lines},
+    push::{PushTo, push_to},
     recorded::{DiffArgs, FlamegraphArgs, ReportArgs},
     selection::SelectionArgs,
 };
@@ -201,6 +202,15 @@ pub(super) struct Trace {
     /// Serve Prometheus's metrics at http://ADDR/metrics while tracing, e.g. 127.0.0.1:9464 or :9464
     #[arg(long, value_name = "ADDR")]
     pub(super) metrics: Option<String>,
+
+    /// Send a heap profile of each process to a profile store at each --push-every and at the end: Pyroscope, Alloy. The
+    /// environment variable keeps a password off the command line
+    #[arg(long, value_name = "URL", env = "LEAKTRACE_PUSH", hide_env_values = true, value_parser = push_to)]
+    pub(super) push: Option<PushTo>,
+
+    /// With --push: time between two profiles
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "15s")]
+    pub(super) push_every: std::time::Duration,
 
     /// Room for this many live blocks at once
     #[arg(long, value_name = "N", default_value_t = 1 << 21)]

@@ -5,6 +5,7 @@ mod census;
 pub mod exit;
 mod outputs;
 mod plan;
+mod push;
 mod recorded;
 mod selection;
 
@@ -12,4 +13,5 @@ pub use args::Args;
 pub use census::CensusPlan;
 pub use outputs::{Exports, Format, Lines};
 pub use plan::{Colour, FailOn, Output, Plan, Targets, Task, UsageError};
+pub use push::PushTo;
 pub use recorded::{DiffPlan, ReportPlan, Shown};

@@ -9,6 +9,7 @@ use super::{
     args::{Args, DemoProgram, Heap, Sub, Trace, When},
     census::CensusPlan,
     outputs::{Exports, Lines},
+    push::PushTo,
     recorded::{DiffPlan, ReportPlan},
 };
 use crate::process::Selection;
@@ -85,6 +86,8 @@ pub struct Output {
     pub record: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics: Option<String>,
+    /// Where profiles are sent, and how often.
+    pub push: Option<(PushTo, Duration)>,
     pub lines: Option<Lines>,
     /// Events and snapshots, for tests.
     pub stream: Option<PathBuf>,
@@ -262,7 +265,8 @@ impl Trace {
             return Err(UsageError::NothingToProve);
         }
         let exports = self.outputs.plan();
-        let has_other = self.record.is_some() || self.stream.is_some() || self.metrics.is_some();
+        let has_other =
+            self.record.is_some() || self.stream.is_some() || self.metrics.is_some() || self.push.is_some();
         if self.quiet && exports.files.is_empty() && !has_other {
             return Err(UsageError::QuietForNothing);
         }
@@ -301,6 +305,7 @@ impl Trace {
                 exports,
                 record: self.record,
                 metrics: self.metrics,
+                push: self.push.map(|push| (push, self.push_every)),
                 lines: self.stream,
                 stream: self.record_stream,
             },

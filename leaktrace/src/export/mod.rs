@@ -21,7 +21,7 @@ pub use heapprofile::HeapProfile;
 pub use history::History;
 pub use html::Html;
 pub use metric::Metric;
-pub use pprof::Pprof;
+pub use pprof::{Interval, Pprof};
 pub use speedscope::Speedscope;
 
 #[cfg(test)]

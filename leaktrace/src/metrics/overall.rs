@@ -35,6 +35,13 @@ pub(super) fn register(report: &Report, registry: &mut Registry) {
     let ended = Counter::<u64>::default();
     ended.inc_by(coverage.ended_processes);
     registry.register("processes_ended", "Processes that ended and of which nothing was to be said", ended);
+    let unread = Counter::<u64>::default();
+    unread.inc_by(coverage.unread_processes);
+    registry.register(
+        "processes_unread",
+        "Processes that could not be looked into and are not traced",
+        unread,
+    );
     let events = Family::<Kind, Counter>::default();
     events.get_or_create(&Kind { kind: "allocation" }).inc_by(coverage.allocs);
     events.get_or_create(&Kind { kind: "free" }).inc_by(coverage.frees);

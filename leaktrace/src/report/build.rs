@@ -272,6 +272,7 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
         addresses: places.len() as u64,
         addresses_unknown: places.iter().filter(is_unnamed).count() as u64,
         ended_processes: retired.processes,
+        unread_processes: 0,
         exec_dropped_blocks: dropped_by_exec.blocks,
         exec_dropped_bytes: dropped_by_exec.bytes,
         unmapped_unknown_bytes: unmapped_unknown,

@@ -236,6 +236,9 @@ pub struct Coverage {
     /// allocated and freed is in the numbers above.
     #[serde(default)]
     pub ended_processes: u64,
+    /// Processes that were to be traced and could not be looked into.
+    #[serde(default)]
+    pub unread_processes: u64,
     /// What processes held when they ran another program.
     pub exec_dropped_blocks: u64,
     pub exec_dropped_bytes: u64,

@@ -254,6 +254,13 @@ impl Text {
             let blocks = counted(coverage.exec_dropped_blocks, "block");
             writeln!(out, "  {blocks} ({}) ended by exec", bytes(coverage.exec_dropped_bytes))?;
         }
+        if coverage.unread_processes > 0 {
+            let processes = count(coverage.unread_processes);
+            writeln!(
+                out,
+                "  {warning}{processes} processes could not be looked into: not traced{warning:#}"
+            )?;
+        }
         if self.verbose {
             details(coverage, out)?;
         }

@@ -73,6 +73,8 @@ pub enum Failure {
         "--metrics {address}: {source}; give an address of this machine and a free port, such as 127.0.0.1:9464"
     )]
     Metrics { address: String, source: std::io::Error },
+    #[error("--push {url}: the last profile was not taken: {why}")]
+    Push { url: String, why: String },
     #[error("--fail-on: a {0} was found, see the report")]
     Found(&'static str),
     #[error("--fail-on: nothing of that was found, but the program itself failed ({0})")]
@@ -130,6 +132,7 @@ impl Failure {
             | Self::Recorded { .. }
             | Self::Damaged { .. }
             | Self::Recording { .. }
+            | Self::Push { .. }
             | Self::Io { .. } => Exit::Failure,
         }
     }

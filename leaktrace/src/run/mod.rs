@@ -14,6 +14,7 @@ mod output;
 mod outputs;
 mod probes;
 mod proving;
+mod push;
 mod recorded;
 mod recording;
 mod session;
@@ -140,6 +141,8 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let begun = Instant::now();
     let end = plan.duration.map(|duration| begun + duration);
     let mut scrapes = every(metrics::EVERY, begun);
+    let push_every = plan.output.push.as_ref().map_or(metrics::EVERY, |(_, period)| *period);
+    let mut pushes = every(push_every, begun);
     let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
     let mut names = Names::default();
     let mut keys = keys::lines(&plan.targets);
@@ -173,6 +176,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
                 let report = made(plan, &mut session, &mut names, &judging, &windows);
                 metrics.iter().for_each(|metrics| metrics.update(&report));
+            }
+            _ = pushes.tick(), if outputs.is_pushing() => {
+                if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
+                outputs.push(made(plan, &mut session, &mut names, &judging, &windows));
             }
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
@@ -351,6 +358,7 @@ fn made(
     let mut report = Report::new(&session.ledger, names, report::Options { older_than_ns });
     report.watch = session.watch;
     report.cost = windows.cost(session);
+    report.coverage.unread_processes = session.unread_processes();
     judging.complete(report, session, names)
 }
 

@@ -51,15 +51,20 @@ pub(super) fn attached(pid: NonZeroU32, comm: &str, files: &[(String, Attached)]
 
 /// The same of every process there is.
 pub(super) fn attached_to_all(found: &Found, plan: &Plan) {
-    let Found { processes, files, passed_over } = found;
+    let Found { processes, files, without_allocator, unread, example } = found;
     let list: Vec<&str> = files.iter().map(String::as_str).collect();
     let until = if plan.duration.is_some() { "" } else { "; Ctrl-C stops and reports" };
     crate::say!(
         "attached to {processes} processes, and to those that begin from now on: {}{until}",
         if list.is_empty() { "no allocator is mapped yet".to_owned() } else { list.join(", ") }
     );
-    if *passed_over > 0 {
-        crate::say!("  {passed_over} processes have no allocator that is known, and are not traced");
+    if *without_allocator > 0 {
+        crate::say!("  {without_allocator} processes have no allocator that is known, and are not traced");
+    }
+    if let Some((pid, why)) = example {
+        crate::say!(
+            "  warning: not traced, as they could not be looked into: {unread} of the processes, such as pid {pid}: {why}"
+        );
     }
 }
 

@@ -2,26 +2,23 @@
 
 use std::time::Instant;
 
-use super::{
-    Failure,
-    lines::Lines,
-    output::{Exports, OutputError},
-    recording::Recording,
-};
+use super::{Failure, lines::Lines, output::Exports, push::Push, recording::Recording};
 use crate::{cli, report::Report};
 
 pub(super) struct Outputs {
     exports: Exports,
     lines: Option<Lines>,
     pub(super) recording: Option<Recording>,
+    push: Option<Push>,
 }
 
 impl Outputs {
-    pub(super) fn open(output: &cli::Output) -> Result<Self, OutputError> {
+    pub(super) fn open(output: &cli::Output) -> Result<Self, Failure> {
         Ok(Self {
             exports: Exports::open(&output.exports)?,
             lines: output.lines.as_ref().map(Lines::open).transpose()?,
             recording: output.record.as_deref().map(Recording::open).transpose()?,
+            push: output.push.as_ref().map(|(to, _)| Push::start(to)).transpose()?,
         })
     }
 
@@ -50,15 +47,27 @@ impl Outputs {
         added
     }
 
+    pub(super) const fn is_pushing(&self) -> bool {
+        self.push.is_some()
+    }
+
+    /// Sends a profile of it to the store.
+    pub(super) fn push(&self, report: Report) {
+        if let Some(push) = &self.push {
+            push.send(report);
+        }
+    }
+
     /// The last report.
     pub(super) fn end(self, report: &Report) -> Result<(), Failure> {
-        let Self { mut exports, lines, recording } = self;
+        let Self { mut exports, lines, recording, push } = self;
         let written = exports.write(report).map_err(Failure::from);
         let added = lines.map_or(Ok(()), |mut lines| lines.add(report).and_then(|()| lines.end()));
         let recorded = recording.map_or(Ok(()), |mut recording| {
             recording.moment(report, Instant::now(), true);
             recording.end()
         });
-        written.and(added).and(recorded)
+        let pushed = push.map_or(Ok(()), |push| push.end(report));
+        written.and(added).and(recorded).and(pushed)
     }
 }

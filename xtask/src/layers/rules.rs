@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 
 /// Modules that turn events into a report, and that into files and back: no kernel, no runtime, no files of their own, no
 /// clock (time arrives in events).
-const PURE: [&str; 9] =
-    ["event", "attribute", "ledger", "verdict", "judge", "report", "export", "metrics", "recording"];
+const PURE: [&str; 10] =
+    ["event", "attribute", "ledger", "verdict", "judge", "report", "export", "metrics", "push", "recording"];
 const NOT_PURE: [&[&str]; 5] =
     [&["aya"], &["tokio"], &["std", "fs"], &["std", "time", "Instant"], &["std", "time", "SystemTime"]];
 

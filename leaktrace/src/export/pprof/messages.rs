@@ -19,6 +19,9 @@ pub(in crate::export) struct Profile {
     /// The first is empty; names in other messages are places in this.
     #[prost(string, repeated, tag = "6")]
     pub(in crate::export) string_table: Vec<String>,
+    /// Since the epoch of 1970.
+    #[prost(int64, tag = "9")]
+    pub(in crate::export) time_nanos: i64,
     #[prost(int64, tag = "10")]
     pub(in crate::export) duration_nanos: i64,
     #[prost(message, optional, tag = "11")]

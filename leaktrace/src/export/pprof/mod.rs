@@ -13,6 +13,7 @@ mod tables;
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     io::{self, Write},
 };
 
@@ -26,7 +27,7 @@ use super::{
     metric::Metric,
     paths::{Path, paths_of_all},
 };
-use crate::report::{Exporter, Report, Stack};
+use crate::report::{Exporter, Process, Report, Stack, Totals};
 
 /// All that a heap profile tells at once. The metric says which of it is shown first, and growth and leaked bytes are
 /// one more sample type where they are asked for.
@@ -45,33 +46,83 @@ const GO: [(&str, &str); 4] = [
 
 impl Exporter for Pprof {
     fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
-        let profile = self.profile(report).encode_to_vec();
+        let stacks = paths_of_all(report, self.metric).map(|path| (path, path.stack.totals));
         // With no time of its own: the same report gives the same file.
-        let mut gzip = GzBuilder::new().write(out, Compression::default());
-        gzip.write_all(&profile)?;
-        gzip.finish().map(|_| ())
+        zipped(&self.profile(report, stacks, Types::Apart), out)
     }
 }
 
+/// Some of a report's stacks for a store that is sent a profile at intervals: with what was allocated in this one, so that the
+/// store can add intervals up, and with live memory as it is at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval<'a> {
+    pub report: &'a Report,
+    /// With the totals that count.
+    pub stacks: &'a [(&'a Stack, Totals)],
+    /// Its end, in nanoseconds since 1970.
+    pub at_ns: u64,
+    pub lasted_ns: u64,
+}
+
+impl Interval<'_> {
+    /// As [`Pprof`]'s files, but that types are not told apart: a store keeps a series for each combination of labels.
+    #[must_use]
+    pub fn pprof(&self) -> Vec<u8> {
+        let pprof = Pprof::default();
+        let processes = self.report.processes.iter();
+        let processes: HashMap<u32, &Process> = processes.map(|process| (process.process, process)).collect();
+        let stacks = self.stacks.iter().map(|(stack, totals)| {
+            (Path { stack, process: processes.get(&stack.process).copied(), value: 0 }, *totals)
+        });
+        let mut profile = pprof.profile(self.report, stacks, Types::Together);
+        profile.time_nanos = whole(self.at_ns);
+        profile.duration_nanos = whole(self.lasted_ns);
+        let mut bytes = Vec::new();
+        // Memory can be written.
+        let _ = zipped(&profile, &mut bytes);
+        bytes
+    }
+}
+
+/// Whether what is live is told by type where types are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Types {
+    Apart,
+    Together,
+}
+
+fn zipped(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    let mut gzip = GzBuilder::new().write(out, Compression::default());
+    gzip.write_all(&profile.encode_to_vec())?;
+    gzip.finish().map(|_| ())
+}
+
 impl Pprof {
-    fn profile(self, report: &Report) -> Profile {
+    fn profile<'a>(
+        self,
+        report: &'a Report,
+        stacks: impl Iterator<Item = (Path<'a>, Totals)>,
+        types: Types,
+    ) -> Profile {
         let mut tables = Tables::new(report);
-        let types = GO.into_iter().chain(self.fifth());
-        let sample_type: Vec<ValueType> = types.map(|(kind, unit)| tables.value_type(kind, unit)).collect();
+        let kinds = GO.into_iter().chain(self.fifth());
+        let sample_type: Vec<ValueType> = kinds.map(|(kind, unit)| tables.value_type(kind, unit)).collect();
         let marks = Marks::of(report);
-        let mut samples = Vec::with_capacity(report.stacks.len());
-        for path in paths_of_all(report, self.metric) {
+        let mut samples = Vec::new();
+        for (path, totals) in stacks {
+            let values = self.values(&path, totals, types).into_iter();
+            let mut values = values.filter(|(value, _)| value.iter().any(|number| *number > 0)).peekable();
+            if values.peek().is_none() {
+                continue;
+            }
             let location_id = tables.locations(&path);
             let labels = labels(&path, marks.name(path.stack));
-            let mut add = |value: Vec<i64>, kind: Option<&str>| {
+            for (value, kind) in values {
                 let labels =
                     labels.iter().map(|(key, name)| (*key, &**name)).chain(kind.map(|kind| ("type", kind)));
                 let label = labels.map(|(key, name)| tables.label(key, name)).collect();
+                let value = value.into_iter().map(whole).collect();
                 samples.push(Sample { location_id: location_id.clone(), value, label });
-            };
-            let values = self.values(&path).into_iter();
-            for (value, kind) in values.filter(|(value, _)| value.iter().any(|number| *number > 0)) {
-                add(value.into_iter().map(whole).collect(), kind);
             }
         }
         Profile {
@@ -103,8 +154,8 @@ impl Pprof {
 
     /// One sample, or where types are known one for each, which hold what is live: what was allocated and what grew are
     /// not known by type.
-    fn values<'a>(self, path: &Path<'a>) -> Vec<(Vec<u64>, Option<&'a str>)> {
-        let Stack { totals, types, .. } = path.stack;
+    fn values<'a>(self, path: &Path<'a>, totals: Totals, told: Types) -> Vec<(Vec<u64>, Option<&'a str>)> {
+        let types = if told == Types::Apart { &path.stack.types[..] } else { &[] };
         let fifth = self.fifth().map(|_| path.value);
         let value = |allocs, alloc_bytes, live_blocks, live_bytes, fifth: Option<u64>| {
             [allocs, alloc_bytes, live_blocks, live_bytes].into_iter().chain(fifth).collect::<Vec<u64>>()

@@ -379,6 +379,7 @@ fn coverage(seen: u64) -> Coverage {
         addresses: 9,
         addresses_unknown: 1,
         ended_processes: 0,
+        unread_processes: 0,
         exec_dropped_blocks: 0,
         exec_dropped_bytes: 0,
         unmapped_unknown_bytes: 0,

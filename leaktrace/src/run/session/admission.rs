@@ -13,7 +13,7 @@ use leaktrace_common::process::{FOLLOW, ProcessId};
 use super::{super::Failure, Session, watch};
 use crate::{
     event::{self, Event},
-    kernel::clock,
+    kernel::{LoadError, clock},
     process::{Identity, ProcessError, Selection},
     symbolize::Names,
 };
@@ -28,13 +28,61 @@ pub(super) struct Admission {
     candidates: Vec<u32>,
     /// Those that did so and are.
     changed: Vec<u32>,
-    /// Those in which there is nothing to trace, by their start.
-    passed_over: HashMap<u32, u64>,
+    passed_over: HashMap<u32, PassedOver>,
+    /// How many could not be looked into since tracing began.
+    unread: u64,
+}
+
+/// One that is not asked again before it runs another program.
+struct PassedOver {
+    /// Another process may have its pid by now.
+    start: Option<u64>,
+    why: Why,
+}
+
+/// Why a process that is wanted is not traced.
+#[derive(Debug)]
+enum Why {
+    Ended,
+    NoAllocator,
+    /// In the words of a failure that concerns this process alone.
+    Unread(String),
+}
+
+impl Why {
+    /// What a failure to trace one of many processes means; one that concerns all of them is handed back.
+    fn of(failure: Failure) -> Result<Self, Failure> {
+        match failure {
+            Failure::NothingToTrace { .. } => Ok(Self::NoAllocator),
+            Failure::Process(
+                ProcessError::NoSuchProcess { .. }
+                | ProcessError::Zombie { .. }
+                | ProcessError::KernelThread { .. }
+                | ProcessError::Thread { .. },
+            )
+            | Failure::EndedBefore { .. } => Ok(Self::Ended),
+            Failure::Process(_) | Failure::Io { .. } => Ok(Self::Unread(failure.to_string())),
+            Failure::Load(LoadError::Table { table, source })
+                if source.raw_os_error() == Some(libc::E2BIG) =>
+            {
+                Ok(Self::Unread(format!(
+                    "there is no more room in the table {table}; choose fewer processes"
+                )))
+            }
+            failure => Err(failure),
+        }
+    }
 }
 
 impl Admission {
     pub(super) fn new(selection: Selection) -> Self {
-        Self { selection, candidates: Vec::new(), changed: Vec::new(), passed_over: HashMap::new() }
+        Self {
+            selection,
+            candidates: Vec::new(),
+            changed: Vec::new(),
+            passed_over: HashMap::new(),
+            unread: 0,
+        }
     }
 }
 
@@ -44,14 +92,26 @@ pub(in super::super) struct Found {
     pub(in super::super) processes: usize,
     /// Files that were attached to.
     pub(in super::super) files: BTreeSet<String>,
-    /// Processes without an allocator, or whose files could not be read.
-    pub(in super::super) passed_over: usize,
+    /// Processes without an allocator.
+    pub(in super::super) without_allocator: usize,
+    /// Those that could not be looked into, with one's pid and the reason.
+    pub(in super::super) unread: usize,
+    pub(in super::super) example: Option<(u32, String)>,
 }
 
 impl Session {
     /// A process that is not traced runs another program: perhaps one that is wanted.
     pub(super) fn propose(&mut self, tgid: u32) {
         if let Some(admission) = &mut self.admission {
+            admission.candidates.push(tgid);
+        }
+    }
+
+    /// A process that is not traced has mapped code: perhaps an allocator, if it had none.
+    pub(super) fn propose_if_without_allocator(&mut self, tgid: u32) {
+        let Some(admission) = &mut self.admission else { return };
+        let has_none = |known: &PassedOver| matches!(known.why, Why::NoAllocator);
+        if admission.passed_over.get(&tgid).is_some_and(has_none) {
             admission.candidates.push(tgid);
         }
     }
@@ -90,55 +150,77 @@ impl Session {
             // The rings must not run over while thousands are looked at.
             self.hear()?;
         }
-        found.passed_over = self.admission.as_ref().map_or(0, |admission| admission.passed_over.len());
+        for (pid, PassedOver { why, .. }) in
+            self.admission.iter().flat_map(|admission| &admission.passed_over)
+        {
+            match why {
+                Why::Unread(reason) => {
+                    found.unread += 1;
+                    found.example.get_or_insert_with(|| (*pid, reason.clone()));
+                }
+                Why::NoAllocator => found.without_allocator += 1,
+                Why::Ended => {}
+            }
+        }
         Ok(found)
     }
 
-    /// Traces a process if it is wanted and is not traced yet.
+    /// Traces a process if it is wanted and is not traced yet. What keeps it from being traced does not keep the others.
     fn admit(&mut self, tgid: u32, found: &mut Found) -> Result<(), Failure> {
         let Some(pid) = NonZeroU32::new(tgid).filter(|_| tgid != std::process::id()) else { return Ok(()) };
         let Some(admission) = &self.admission else { return Ok(()) };
         if self.spaces.watches(tgid) || !admission.selection.fits(tgid) {
             return Ok(());
         }
-        let is_known = |start: &u64| crate::process::start_of(tgid) == Some(*start);
-        if admission.passed_over.get(&tgid).is_some_and(is_known) {
+        let start = crate::process::start_of(tgid);
+        if admission.passed_over.get(&tgid).is_some_and(|known| known.start == start) {
             return Ok(());
         }
+        let Err(failure) = self.trace_one(pid, found) else { return Ok(()) };
+        let why = Why::of(failure)?;
+        if let Some(admission) = &mut self.admission
+            && !matches!(why, Why::Ended)
+        {
+            admission.unread += u64::from(matches!(why, Why::Unread(_)));
+            admission.passed_over.insert(tgid, PassedOver { start, why });
+        }
+        Ok(())
+    }
+
+    fn trace_one(&mut self, pid: NonZeroU32, found: &mut Found) -> Result<(), Failure> {
+        let tgid = pid.get();
         // Kernel threads are most of what /proc lists on an idle machine.
-        let Ok(identity) = Identity::of(tgid) else { return Ok(()) };
-        let Ok(watched) = watch(pid) else { return Ok(()) };
+        let Identity { comm, command, .. } = Identity::of(tgid)?;
+        let watched = watch(pid)?;
         let process = self.number();
         // First: whatever it does from now on is heard of, and read after what it has now.
         if !self.kernel.trace_new(tgid, process, FOLLOW)? {
             return Ok(());
         }
-        match self.add(pid, process, &identity.comm) {
+        let attached = self.add(pid, process, &comm);
+        let attached = attached.and_then(|attached| {
+            self.target(pid, process, Some(watched))?;
+            Ok(attached)
+        });
+        match attached {
             Ok(attached) => {
-                let Identity { comm, command, .. } = identity;
                 found.processes += 1;
                 found.files.extend(attached.into_iter().map(|(file, _)| file));
-                self.target(pid, process, Some(watched))?;
                 let traced = event::Traced { process, pid: tgid, comm, command, at: clock::now() };
                 self.say(&Event::Traced(traced));
                 Ok(())
             }
-            Err(error) => {
+            Err(failure) => {
                 self.kernel.untrace(tgid)?;
                 self.spaces.forget(tgid);
-                match error {
-                    Failure::NothingToTrace { .. } | Failure::Process(ProcessError::Unreadable { .. }) => {
-                        if let Some(admission) = &mut self.admission {
-                            admission.passed_over.insert(tgid, identity.start_time);
-                        }
-                        Ok(())
-                    }
-                    Failure::Process(ProcessError::NoSuchProcess { .. } | ProcessError::Zombie { .. })
-                    | Failure::EndedBefore { .. } => Ok(()),
-                    error => Err(error),
-                }
+                Err(failure)
             }
         }
+    }
+
+    /// Processes that were wanted and could not be looked into.
+    pub(in super::super) fn unread_processes(&self) -> u64 {
+        self.admission.as_ref().map_or(0, |admission| admission.unread)
     }
 
     /// A followed process runs another program now, which may be none that is wanted.
@@ -175,5 +257,35 @@ impl Session {
         self.unwinding.forget(&gone);
         names.forget(|process| gone.contains(&process));
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn why(failure: Failure) -> Result<&'static str, String> {
+        match Why::of(failure) {
+            Ok(Why::Ended) => Ok("ended"),
+            Ok(Why::NoAllocator) => Ok("no allocator"),
+            Ok(Why::Unread(_)) => Ok("unread"),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    #[test]
+    fn one_process_that_cannot_be_traced_does_not_keep_the_others_from_it() {
+        let path = || "/proc/7/maps".into();
+        assert_eq!(why(ProcessError::NoSuchProcess { pid: 7 }.into()), Ok("ended"));
+        assert_eq!(why(ProcessError::NoPermission { pid: 7, path: path() }.into()), Ok("unread"));
+        let odd = ProcessError::Unexpected { pid: 7, path: path(), what: "a line".to_owned() };
+        assert_eq!(why(odd.into()), Ok("unread"));
+        let full = |table, error| LoadError::Table { table, source: io::Error::from_raw_os_error(error) };
+        assert_eq!(why(full("PROCESSES", libc::E2BIG).into()), Ok("unread"));
+        // What is wrong with all of them is said, and ends the trace.
+        assert!(why(full("PROCESSES", libc::EBADF).into()).is_err());
+        assert!(why(Failure::WouldEndTarget { pid: 7 }).is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     event::{self, Backing, BinaryId, Event, FileOffset},
+    kernel::attach::AttachError,
     process::{Mapping, MappingKind, OpenBinary},
 };
 
@@ -118,8 +119,14 @@ impl Session {
         let mut attached = Vec::new();
         for id in &files {
             self.notices.extend(self.probes.unseen(*id).map(Notice::Unseen));
-            if let Some(done) = self.probes.attach(&mut self.kernel, *id, pid)? {
-                attached.push((self.probes.binary(*id).name(), done));
+            match self.probes.attach(&mut self.kernel, *id, pid) {
+                Ok(Some(done)) => attached.push((self.probes.binary(*id).name(), done)),
+                Ok(None) => {}
+                // One file of a machine's many.
+                Err(Failure::Attach(error @ AttachError::Refused { .. })) if self.admission.is_some() => {
+                    self.notices.push(Notice::Unseen(error.to_string()));
+                }
+                Err(failure) => return Err(failure),
             }
         }
         let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none() || self.probes.v8(*id).is_some();

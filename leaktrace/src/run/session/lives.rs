@@ -15,6 +15,7 @@ use super::{
 use crate::{
     event::{self, BinaryId, Event, ProcessEvent},
     kernel::{
+        attach::AttachError,
         clock,
         mapped::{Change, Mapped},
     },
@@ -60,8 +61,11 @@ impl Session {
         if !self.spaces.watches(tgid) {
             if at > self.rings_read {
                 self.ahead.push(Mapped { tgid, at, change });
-            } else if matches!(change, Change::Exec { .. }) {
-                self.propose(tgid);
+            } else {
+                match change {
+                    Change::Exec { .. } => self.propose(tgid),
+                    Change::Mapping { .. } => self.propose_if_without_allocator(tgid),
+                }
             }
             return Ok(());
         }
@@ -108,6 +112,11 @@ impl Session {
                 Ok(())
             }
             Ok(None) | Err(Failure::EndedBefore { .. }) => Ok(()),
+            // What is traced already goes on.
+            Err(Failure::Attach(error @ AttachError::Refused { .. })) => {
+                self.notices.push(Notice::Unseen(error.to_string()));
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,0 +1,170 @@
+//! What leaves the machine while every process is traced: metrics for Prometheus, profiles for a store.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests_kernel::{
+    Agent, Program,
+    agent::binary,
+    checkout,
+    compile::{Compiler, compiled},
+    needs_root,
+    skip::skip,
+};
+
+fn service(mode: &str) -> Program {
+    Program::start("service.c", Compiler::Gcc, &[mode]).unwrap()
+}
+
+/// Debian's Prometheus, which `.ci/run` unpacks beside what cargo builds.
+fn prometheus() -> Option<PathBuf> {
+    let path = tests_kernel::target().join("prometheus/usr/bin/prometheus");
+    if !path.exists() {
+        skip("prometheus", &format!("there is no Prometheus at {}", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
+    needs_root();
+    let Some(prometheus) = prometheus() else { return };
+    let folder = tempfile::Builder::new().prefix("leaktrace-prometheus-").tempdir().unwrap();
+    let mut program = service("leak");
+    let (metrics, server) = (free_port(), free_port());
+    let address = format!("127.0.0.1:{metrics}");
+    let flags = ["--exact", "--epoch", "250ms", "--metrics", &address];
+    let agent = Agent::start(Command::new(binary()).args(flags)).unwrap();
+    program.begin().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let targets = format!("[{{targets: ['127.0.0.1:{metrics}']}}]");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: leaktrace, static_configs: {targets}}}]\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut running = Command::new(prometheus)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{server}"))
+        .stderr(fs::File::create(folder.path().join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    // leaktrace_process_verdicts{verdict="leak"} > 0
+    let query = "/api/v1/query?query=leaktrace_process_verdicts%7Bverdict%3D%22leak%22%7D%3E0";
+    let wanted = format!("\"pid\":\"{}\"", program.pid());
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut answer = String::new();
+    while !answer.contains(&wanted) && Instant::now() < until {
+        thread::sleep(Duration::from_secs(1));
+        answer = get(server, query).unwrap_or_default();
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(answer.contains(&wanted), "{answer}\n{log}");
+    agent.stop().unwrap();
+    program.stop().unwrap();
+}
+
+/// A store of profiles that refuses the first request.
+struct Store {
+    running: Child,
+    port: u16,
+}
+
+impl Store {
+    fn start(folder: &Path) -> Self {
+        let mut running = Command::new("python3")
+            .arg(checkout().join("testprogs/profile_store.py"))
+            .args([folder, Path::new("1")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(running.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { running, port: line.trim().parse().unwrap() }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.running.kill();
+        let _ = self.running.wait();
+    }
+}
+
+/// As `go tool pprof` prints it.
+fn top(profile: &Path, sample: &str) -> String {
+    let shown = Command::new("go")
+        .args(["tool", "pprof", "-top", "-cum", &format!("-sample_index={sample}")])
+        .arg(profile)
+        .env("HOME", profile.parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    String::from_utf8_lossy(&shown.stdout).into_owned()
+}
+
+#[test]
+fn profiles_are_pushed_to_a_store_and_go_reads_them() {
+    needs_root();
+    if Command::new("go").arg("version").output().is_err() {
+        return skip("tools", "there is no go to read profiles");
+    }
+    let folder = tempfile::Builder::new().prefix("leaktrace-push-").tempdir().unwrap();
+    let store = Store::start(folder.path());
+    let mut programs = [service("leak"), service("leak")];
+    let mut command = Command::new(binary());
+    let name = compiled("service.c", Compiler::Gcc).unwrap();
+    let name = name.file_name().unwrap().to_str().unwrap();
+    command.args(["--exact", "--push-every", "1s", "--comm", name, "--duration", "5s"]);
+    command.env("LEAKTRACE_PUSH", format!("http://some:body@127.0.0.1:{}/below/", store.port));
+    let mut agent = Agent::start(&mut command).unwrap();
+    programs.iter_mut().for_each(|program| program.begin().unwrap());
+    let report = agent.ended().unwrap();
+    let stderr = agent.stderr().unwrap();
+    assert!(stderr.contains("503") && stderr.contains("too many profiles"), "{stderr}");
+    assert!(stderr.contains("profiles are taken again") && !stderr.contains("body@"), "{stderr}");
+    for program in &mut programs {
+        program.stop().unwrap();
+        let of_it = format!(".{}.", program.pid());
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut own: Vec<PathBuf> = files.filter(|file| file.to_str().unwrap().contains(&of_it)).collect();
+        own.sort_by_key(|file| fs::metadata(file).unwrap().modified().unwrap());
+        assert!(own.len() >= 2, "{own:?}");
+        let last = own.last().unwrap();
+        let shown = top(last, "inuse_space");
+        assert!(shown.contains("leak_a_request"), "{shown}");
+        // Each tells of its own interval only.
+        let blocks = |file: &PathBuf| total(&top(file, "alloc_objects"));
+        let allocated: u64 = own.iter().map(blocks).sum();
+        let stacks = report.stacks.iter().filter(|stack| stack.pid == program.pid());
+        assert_eq!(allocated, stacks.map(|stack| stack.sums.allocs).sum::<u64>());
+    }
+}
+
+/// Of `Showing nodes accounting for 100, 100% of 100 total`.
+fn total(shown: &str) -> u64 {
+    let line = shown.lines().find(|line| line.ends_with(" total")).unwrap();
+    line.rsplit(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn get(port: u16, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    io::read_to_string(stream)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
