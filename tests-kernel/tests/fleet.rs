@@ -43,7 +43,9 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
     let mut program = service("leak");
     let (metrics, server) = (free_port(), free_port());
     let address = format!("127.0.0.1:{metrics}");
-    let flags = ["--exact", "--epoch", "250ms", "--metrics", &address];
+    let name = compiled("service.c", Compiler::Gcc).unwrap();
+    let name = name.file_name().unwrap().to_str().unwrap();
+    let flags = ["--exact", "--epoch", "250ms", "--comm", name, "--metrics", &address];
     let agent = Agent::start(Command::new(binary()).args(flags)).unwrap();
     program.begin().unwrap();
     let config = folder.path().join("prometheus.yml");

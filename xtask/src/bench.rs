@@ -3,6 +3,7 @@
 mod javascript;
 mod pairs;
 mod peers;
+mod programs;
 mod spread;
 
 use std::{
@@ -23,16 +24,21 @@ pub(crate) struct Args {
     /// Measure a JavaScript heap in node instead of malloc and free
     #[arg(long)]
     javascript: bool,
+    /// Measure real programs at work, and whether a small leak in them is found
+    #[arg(long, conflicts_with = "javascript")]
+    programs: bool,
     /// Measure this leaktrace instead of building one in release mode
     #[arg(long)]
     bin: Option<String>,
-    /// How often each way is measured: 7, of JavaScript 20 unless given
+    /// How often each way is measured: 7, of JavaScript 20, of programs 6 unless given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     #[command(flatten)]
     pairs: pairs::Args,
     #[command(flatten)]
     of_javascript: javascript::Args,
+    #[command(flatten)]
+    of_programs: programs::Args,
 }
 
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
@@ -51,6 +57,9 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     if args.javascript {
         let outcome = javascript::run(&bin, &args.of_javascript, args.rounds.unwrap_or(20))?;
         keep(&folder.join("javascript"), &outcome, &outcome.markdown())
+    } else if args.programs {
+        let outcome = programs::run(checkout, &bin, &args.of_programs, args.rounds.unwrap_or(6))?;
+        keep(&folder.join("programs"), &outcome, &outcome.markdown())
     } else {
         let outcome = pairs::run(&bin, &args.pairs, args.rounds.unwrap_or(7))?;
         keep(&folder.join("pairs"), &outcome, &outcome.markdown())

@@ -32,10 +32,13 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     let mut counts = Counts::default();
     counts.check("the BPF object matches its sources", bpf::check(checkout));
     counts.check("the laws of the layers", layers::run(checkout));
-    counts += tests(plain("cargo", checkout).args(["test", "--no-fail-fast"]))?.counts;
+    let of_members = ["leaktrace", "leaktrace-common", "xtask", "zoo"].map(|member| files(checkout, member));
+    let of_members = of_members.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    counts += tests(cargo_test(checkout, &of_members).args(["--lib", "--bins"]))?.counts;
+    counts += tests(cargo_test(checkout, &[]).arg("--doc"))?.counts;
 
-    let mut kernel = plain("cargo", checkout);
-    kernel.args(["test", "--package", "tests-kernel", "--no-fail-fast", "--"]);
+    let mut kernel = cargo_test(checkout, &files(checkout, "tests-kernel")?);
+    kernel.arg("--");
     if args.no_kernel || !is_root()? {
         counts.skipped += names(kernel.args(["--list"]));
         eprintln!(
@@ -48,8 +51,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
         );
     } else {
         counts += kernel_tests(checkout, &mut kernel)?;
-        let mut truth = plain("cargo", checkout);
-        counts += tests(truth.args(["test", "--package", "tests-unwind", "--test", "truth"]))?.counts;
+        counts += tests(&mut cargo_test(checkout, &files(checkout, "tests-unwind")?))?.counts;
     }
     println!("{counts}");
     if counts.failed > 0 {
@@ -58,11 +60,33 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Tests in the files of these names. Always of the whole workspace, whichever of them run: with another choice of packages,
+/// dependencies have other features, and all of it is compiled once more.
+fn cargo_test(checkout: &Checkout, files: &[String]) -> Command {
+    let mut command = plain("cargo", checkout);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.args(files.iter().flat_map(|name| ["--test", name]));
+    command
+}
+
+/// The names of a member's files of tests.
+fn files(checkout: &Checkout, member: &str) -> Result<Vec<String>> {
+    let Ok(entries) = std::fs::read_dir(checkout.path(member).join("tests")) else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let is_one =
+            path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+        let name = path.file_stem().filter(|_| is_one);
+        names.extend(name.map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn kernel_tests(checkout: &Checkout, kernel: &mut Command) -> Result<Counts> {
-    let mut agent = plain("cargo", checkout);
-    agent.args(["build", "--package", "leaktrace"]);
-    crate::command::run(&mut agent)?;
-    // One at a time: they measure what one program does, and some keep both cores busy.
+    // The agent was built for its own package's tests. One at a time: these measure what one program does, and some keep both
+    // cores busy.
     kernel.args(["--test-threads=1"]).env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
     let Ran { mut counts, failed } = tests(kernel)?;
     if failed.is_empty() || failed.len() > RETRIED {

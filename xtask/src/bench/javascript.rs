@@ -5,7 +5,7 @@
 //! process, and what drifts, is in both. `--heap-prof` can be had from the start alone: that is a second process, and its
 //! ratio has both processes' luck in it. Times are CPU time of all threads of the process.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use tests_kernel::{Agent, Program, node::node};
 
 use super::{
     Machine,
+    programs::cpu::cpu_of,
     spread::{Interval, Spread},
 };
 use crate::command::answer;
@@ -223,15 +224,6 @@ fn work(program: &mut Program) -> Result<Done> {
     let told = program.truth.other.last().context("the program told nothing")?;
     let number = |name: &str| told.get(name).and_then(serde_json::Value::as_f64).context("no time was told");
     Ok(Done { cpu: number("cpu")?, bytes: number("bytes")? })
-}
-
-/// Seconds of all threads, those included that have ended; the kernel shows hundredths.
-fn cpu_of(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_name, numbers) = stat.rsplit_once(')').context("no name in stat")?;
-    // The first is the third field; utime and stime are the 14th and 15th.
-    let numbers = numbers.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(numbers.sum::<Result<f64, _>>()? / 100.0)
 }
 
 fn version(node: &Path) -> Result<String> {

@@ -22,8 +22,8 @@ pub(super) struct Peer {
 
 const PEERS: [Peer; 3] = [
     Peer {
-        label: "heaptrack --record-only",
-        command: &["heaptrack", "--record-only", "--output", "heaptrack-bench"],
+        label: "heaptrack --raw",
+        command: &["heaptrack", "--raw", "--output", "heaptrack-bench"],
         attached: None,
     },
     Peer {

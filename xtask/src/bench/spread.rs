@@ -51,6 +51,12 @@ impl Interval {
         Some(Self { median: Spread::of(numbers).median, low, high, coverage })
     }
 
+    /// In another unit.
+    pub(super) fn times(self, factor: f64) -> Self {
+        let Self { median, low, high, coverage } = self;
+        Self { median: median * factor, low: low * factor, high: high * factor, coverage }
+    }
+
     pub(super) fn show(&self, digits: usize) -> String {
         let Self { median, low, high, coverage } = self;
         let short =
