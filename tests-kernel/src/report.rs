@@ -163,6 +163,7 @@ pub struct Coverage {
     pub addresses_unknown: u64,
     #[serde(default)]
     pub ended_processes: u64,
+    pub javascript_unread: BTreeMap<String, u64>,
 }
 
 impl Report {

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::{
     file::OpenBinary,
-    identity::Identity,
+    identity::{Identity, started},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
     memory::{Memory, ReadUser},
