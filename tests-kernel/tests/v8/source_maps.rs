@@ -61,7 +61,8 @@ fn a_minified_bundle_s_leaks_are_named_as_their_authors_know_them(major: u32, no
     assert!(live(&report, "work", "bundled/src/server.ts", None) > 2_000_000, "{}", report.overview());
     assert!(live(&report, "Session", "bundled/src/session.ts", Some(9)) > 500_000, "{}", report.overview());
     assert!(types.iter().any(|one| one.name == "Session"), "node {major}: {types:?}");
-    assert!(report.coverage.javascript_unread.is_empty(), "{:?}", report.coverage.javascript_unread);
+    let unread: Vec<_> = report.coverage.javascript_unread.keys().collect();
+    assert!(unread.iter().all(|why| !why.starts_with("source maps")), "node {major}: {unread:?}");
 
     // Each form of output has the same frames; a recording shows them again.
     let folded = fs::read_to_string(&folded).unwrap();
