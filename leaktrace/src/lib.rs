@@ -30,6 +30,7 @@ pub mod recording;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod source_map;
 pub mod symbolize;
 pub mod target;
 pub mod unwind;

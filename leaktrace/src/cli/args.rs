@@ -49,6 +49,8 @@ Examples:
       sudo leaktrace record --pid 1234 --duration 1h -o before.ltrace
       leaktrace report before.ltrace --top 20
       leaktrace diff before.ltrace after.ltrace
+  A bundled service, by the lines of its authors:
+      sudo leaktrace --pid 1234 --source-maps
   Big blocks and mappings only, to touch a busy process less:
       sudo leaktrace --pid 1234 --min-size 64KiB --mmap
 
@@ -125,6 +127,11 @@ pub(super) struct Trace {
     /// given 512KiB, and more where the program allocates so fast that samples would slow it down
     #[arg(long, value_name = "SIZE")]
     pub(super) js_interval: Option<ByteSize>,
+
+    /// Show the author's files, lines and names of JavaScript that was bundled, minified or compiled, where a source map lies
+    /// beside the file or in it. Recordings keep them; one made without has none to show
+    #[arg(long)]
+    pub(super) source_maps: bool,
 
     /// Take at most this part of the processes' CPU time: where following each allocation takes more, probes stand in windows
     /// only, and glibc's heap is read in between (5% unless given, none for a program after --; native memory)

@@ -132,6 +132,8 @@ pub struct Plan {
     pub javascript: bool,
     /// Mean bytes between two samples of a JavaScript heap.
     pub js_interval: Option<u64>,
+    /// Whether JavaScript is named by source maps.
+    pub source_maps: bool,
     /// Part of the processes' CPU time that tracing native memory may take; none for whatever it takes.
     pub budget: Option<f64>,
     /// How long an epoch of native memory is.
@@ -282,6 +284,7 @@ impl Trace {
             native: self.only != Some(Heap::Javascript),
             javascript: self.only != Some(Heap::Native),
             js_interval: self.js_interval.map(|interval| interval.as_u64()),
+            source_maps: self.source_maps,
             budget,
             epoch,
             min_rate: self.min_rate.as_u64(),

@@ -3,6 +3,7 @@
 use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use procfs::{
@@ -74,6 +75,13 @@ pub fn start_of(pid: u32) -> Option<u64> {
     stat_of(pid).map(|stat| stat.starttime)
 }
 
+/// When a process began, to the second; none where it is gone, or the machine's clock says nothing.
+#[must_use]
+pub fn started(pid: u32) -> Option<SystemTime> {
+    let since_boot = Duration::from_secs(start_of(pid)? / procfs::ticks_per_second());
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(procfs::boot_time_secs().ok()?) + since_boot)
+}
+
 fn stat_of(pid: u32) -> Option<Stat> {
     Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()
 }
@@ -112,6 +120,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_began_when_it_was_started() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let (began, now) = (started(child.id()).unwrap(), SystemTime::now());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let apart = now.duration_since(began).unwrap_or_else(|early| early.duration());
+        assert!(apart < Duration::from_secs(3), "{apart:?}");
+        assert_eq!(started(u32::MAX), None);
+    }
+
+    #[test]
     fn a_pid_that_is_not_there_is_no_such_process() {
         for pid in [0, u32::MAX, 0x3fff_ffff] {
             assert!(matches!(Identity::of(pid), Err(ProcessError::NoSuchProcess { .. })), "{pid}");
@@ -136,7 +155,7 @@ mod tests {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = child.id();
         let zombie = (0..500).find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
             Identity::of(pid).err()
         });
         assert!(matches!(zombie, Some(ProcessError::Zombie { .. })), "{zombie:?}");

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::{
     file::OpenBinary,
-    identity::{Identity, start_of},
+    identity::{Identity, start_of, started},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
     memory::{Memory, ReadUser},

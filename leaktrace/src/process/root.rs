@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -26,6 +27,14 @@ impl Root {
     #[must_use]
     pub fn of(pid: u32) -> PathBuf {
         format!("/proc/{pid}/root").into()
+    }
+
+    /// Device and inode of the tree's top: the same for processes that see the same files, but for what is mounted in some.
+    ///
+    /// # Errors
+    /// As [`File::metadata`].
+    pub fn id(&self) -> io::Result<(u64, u64)> {
+        self.0.metadata().map(|top| (top.dev(), top.ino()))
     }
 
     /// Opens a regular file for reading. Links are followed as the process would: absolute ones from its root, and none

@@ -14,7 +14,7 @@ use super::{
     amount::{bytes, count, counted, duration},
     group::{Group, groups},
 };
-use crate::symbolize::file_name;
+use crate::symbolize::{OF_SOURCE_MAPS, file_name};
 
 /// Whether the output may hold ANSI sequences; the caller knows the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,11 +244,11 @@ impl Text {
             )?;
         }
         for (reason, number) in &coverage.javascript_unread {
-            writeln!(
-                out,
-                "  {warning}{} of JavaScript not read: {reason}{warning:#}",
-                counted(*number, "look")
-            )?;
+            let what = match reason.strip_prefix(OF_SOURCE_MAPS) {
+                Some(why) => format!("source maps of {}: {why}", counted(*number, "file")),
+                None => format!("{} of JavaScript not read: {reason}", counted(*number, "look")),
+            };
+            writeln!(out, "  {warning}{what}{warning:#}")?;
         }
         if coverage.exec_dropped_blocks > 0 {
             let blocks = counted(coverage.exec_dropped_blocks, "block");

@@ -17,9 +17,10 @@ use crate::{
     kernel::{Kernel, LoadError},
     process::{Memory, ReadUser as _},
     runtime::v8::{
-        At, Builtins, Decoder, FunctionSeen, JsFrame, NotRead, capability, detect::V8, distort,
+        At, Builtins, Decoder, FunctionSeen, JsFrame, NotRead, Tier, capability, detect::V8, distort,
         layout::Layout,
     },
+    source_map::{ProcessFiles, SourceMaps},
     symbolize::{Name, Named, Names, TypeOf},
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Engines {
     interval: u64,
     /// Nanoseconds below which the kernel side makes that more; 0: never.
     least_apart: u64,
+    /// None where the user does not want them.
+    source_maps: Option<SourceMaps>,
     known: HashMap<ProcessId, Engine>,
 }
 
@@ -63,15 +66,18 @@ struct Reader {
     memory: Memory,
     /// Functions that had moved before they were read, those that wait longest first, and where each was tried last.
     moved: VecDeque<(FunctionKey, Sighting)>,
-    /// Of compiled code, which V8 may throw away at any time.
-    named: HashMap<Place, Named>,
+    /// Of compiled code, which V8 may throw away at any time. Source maps come later: they take longer than that code may last.
+    compiled: HashMap<Place, Vec<JsFrame>>,
+    /// None without source maps.
+    files: Option<ProcessFiles>,
 }
 
 impl Engines {
     /// `interval` is what the user wants, if anything.
-    pub(super) fn new(interval: Option<u64>) -> Self {
+    pub(super) fn new(interval: Option<u64>, source_maps: bool) -> Self {
         let least_apart = if interval.is_some() { 0 } else { LEAST_APART };
-        Self { interval: interval.unwrap_or(INTERVAL), least_apart, known: HashMap::new() }
+        let source_maps = source_maps.then(SourceMaps::default);
+        Self { interval: interval.unwrap_or(INTERVAL), least_apart, source_maps, known: HashMap::new() }
     }
 
     /// Looks for an engine among the mappings of a process and tells the kernel side of it. Returns what the books
@@ -103,7 +109,8 @@ impl Engines {
             None => {}
         }
         kernel.describe_v8(process, &layout)?;
-        let reader = v8.layout.clone().and_then(|objects| Reader::new(pid, objects, &layout));
+        let files = self.source_maps.as_mut().and_then(|maps| maps.process(pid));
+        let reader = v8.layout.clone().and_then(|objects| Reader::new(pid, objects, &layout, files));
         let said = event::Engine {
             process,
             version: v8.version.to_string(),
@@ -149,6 +156,7 @@ impl Engines {
                 *all.entry(reason.to_string()).or_default() += count;
             }
         }
+        all.extend(self.source_maps.iter().flat_map(SourceMaps::losses));
         all
     }
 
@@ -193,24 +201,27 @@ impl Engines {
                 continue;
             }
             let reader = self.known.get_mut(process).and_then(|engine| engine.reader.as_mut());
-            if let Some(named) = reader.and_then(|reader| reader.name(*place)) {
-                names.insert(*place, named);
+            if let Some(reader) = reader
+                && let Some(frames) = reader.frames(*place)
+            {
+                let frames = frames.into_iter().map(|frame| reader.translated(frame, &mut self.source_maps));
+                names.insert(*place, Named::Known(frames.map(Name::from).collect()));
             }
         }
     }
 
     /// Names the type of a sampled object.
-    pub(super) fn name_type(&self, process: ProcessId, of: TypeOf) -> Option<String> {
+    pub(super) fn name_type(&mut self, process: ProcessId, of: TypeOf) -> Option<String> {
         // 0 is the type of some strings, but here it says that nobody has looked.
         if of.instance_type == 0 {
             return None;
         }
-        let decoder = &self.known.get(&process)?.reader.as_ref()?.decoder;
-        if decoder.is_closure(of.instance_type) {
+        let reader = self.known.get_mut(&process)?.reader.as_mut()?;
+        if reader.decoder.is_closure(of.instance_type) {
             return Some("closure".to_owned());
         }
-        let constructor = decoder.name(of.constructor).filter(|_| of.constructor != FunctionKey::default());
-        let name = constructor.or_else(|| decoder.kind_name(of.instance_type)).map(str::to_owned);
+        let constructor = reader.constructor(of.constructor, &mut self.source_maps);
+        let name = constructor.or_else(|| reader.decoder.kind_name(of.instance_type).map(str::to_owned));
         Some(name.unwrap_or_else(|| format!("unknown type {}", of.instance_type)))
     }
 
@@ -274,12 +285,13 @@ fn find_copy(memory: &Memory, mappings: &[Mapping], signature: &[u8]) -> Option<
 }
 
 impl Reader {
-    fn new(pid: u32, objects: Layout, layout: &v8::Layout) -> Option<Self> {
+    fn new(pid: u32, objects: Layout, layout: &v8::Layout, files: Option<ProcessFiles>) -> Option<Self> {
         Some(Self {
             decoder: Decoder::new(objects, builtins(layout)),
             memory: Memory::open(pid).ok()?,
             moved: VecDeque::new(),
-            named: HashMap::new(),
+            compiled: HashMap::new(),
+            files,
         })
     }
 
@@ -298,10 +310,10 @@ impl Reader {
                 Word::Address(at) => address = at,
                 Word::Function(function) => {
                     let place = Place::JavaScript { process, function, at: attribute::At::Code(address) };
-                    if !self.named.contains_key(&place)
-                        && let Some(named) = self.look_up(place)
+                    if !self.compiled.contains_key(&place)
+                        && let Some(frames) = self.look_up(place)
                     {
-                        self.named.insert(place, named);
+                        self.compiled.insert(place, frames);
                     }
                 }
                 Word::Bytecode(_) => {}
@@ -309,35 +321,54 @@ impl Reader {
         }
     }
 
-    fn name(&mut self, place: Place) -> Option<Named> {
-        self.named.get(&place).cloned().or_else(|| self.look_up(place))
+    fn frames(&mut self, place: Place) -> Option<Vec<JsFrame>> {
+        self.compiled.get(&place).cloned().or_else(|| self.look_up(place))
     }
 
     /// None for a function that was not read.
-    fn look_up(&mut self, place: Place) -> Option<Named> {
+    fn look_up(&mut self, place: Place) -> Option<Vec<JsFrame>> {
         let Place::JavaScript { function, at, .. } = place else { return None };
         if function == FunctionKey::WASM {
-            return Some(Named::Known(vec![wasm()]));
+            return Some(vec![wasm()]);
         }
         let at = match at {
             attribute::At::Bytecode(offset) => At::Bytecode(offset),
             attribute::At::Code(address) => At::Code(address),
         };
         self.decoder.name(function)?;
-        let frames = self.decoder.frame(&self.memory, function, at);
-        Some(Named::Known(frames.into_iter().map(Name::from).collect()))
+        Some(self.decoder.frame(&self.memory, function, at))
+    }
+
+    /// What the class is called whose constructor this is.
+    fn constructor(&mut self, function: FunctionKey, maps: &mut Option<SourceMaps>) -> Option<String> {
+        let name = self.decoder.name(function).filter(|_| function != FunctionKey::default())?;
+        if maps.is_none() {
+            return Some(name.to_owned());
+        }
+        let frame = self.decoder.frame(&self.memory, function, At::Builtin).pop()?;
+        Some(self.translated(frame, maps).function)
+    }
+
+    /// With the author's names and places, where source maps are wanted and have them.
+    fn translated(&mut self, mut frame: JsFrame, maps: &mut Option<SourceMaps>) -> JsFrame {
+        if let (Some(maps), Some(files)) = (maps, &mut self.files) {
+            maps.translate(files, &mut frame);
+        }
+        frame
     }
 }
 
 /// Its frames do not say which function of which module it is.
-fn wasm() -> Name {
-    Name {
+fn wasm() -> JsFrame {
+    JsFrame {
         function: "wasm-function".to_owned(),
-        file: Some("wasm".to_owned()),
+        file: "wasm".to_owned(),
         line: None,
         column: None,
+        start: None,
+        tier: Tier::Unknown,
         inlined: false,
-        line_of_function: false,
+        missing: None,
     }
 }
 

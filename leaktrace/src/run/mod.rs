@@ -36,6 +36,7 @@ use tokio::{
 
 pub use census::census;
 use demo::Demo;
+use engines::Engines;
 pub use failure::Failure;
 use judging::Judging;
 use launch::Waiting;
@@ -281,7 +282,8 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Regis
         .transpose()
         .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
     let selection = if let Targets::All(selection) = &plan.targets { Some(selection.clone()) } else { None };
-    Ok((Session::new(kernel, probes, plan.follow, selection, plan.js_interval, recorder)?, registers))
+    let engines = Engines::new(plan.js_interval, plan.source_maps);
+    Ok((Session::new(kernel, probes, plan.follow, selection, engines, recorder)?, registers))
 }
 
 fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {

@@ -150,7 +150,7 @@ impl Session {
         probes: Probes,
         follow: bool,
         selection: Option<Selection>,
-        js_interval: Option<u64>,
+        engines: Engines,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
         let mapped = MappedEvents::open()
@@ -160,7 +160,7 @@ impl Session {
             kernel,
             mapped,
             unwinding,
-            engines: Engines::new(js_interval),
+            engines,
             spaces: Spaces::default(),
             probes,
             ledger: Ledger::new(clock::page_size()),
@@ -426,7 +426,6 @@ impl Session {
     pub(super) fn name_javascript(&mut self, places: &[Place], names: &mut Names) {
         self.engines.retry(&self.kernel);
         self.engines.name(places, names);
-        names.set_unread(self.engines.losses());
         let samples = self.ledger.samples();
         let types: HashSet<(ProcessId, TypeOf)> =
             samples.map(|(process, sample)| (process, TypeOf::of(sample))).collect();
@@ -435,6 +434,7 @@ impl Session {
                 names.insert_type(process, of, name);
             }
         }
+        names.set_unread(self.engines.losses());
     }
 
     /// Tells the books of engines that are not as their binaries say.

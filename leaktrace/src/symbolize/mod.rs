@@ -21,6 +21,9 @@ use thiserror::Error;
 use crate::attribute::Place;
 pub use thread::SymbolThread;
 
+/// Causes of [`Names::unread`] that are about source maps begin so, and count files.
+pub const OF_SOURCE_MAPS: &str = "source maps: ";
+
 /// A function at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {

@@ -10,6 +10,7 @@ mod frames;
 mod processes;
 mod profile;
 mod server;
+mod source_maps;
 mod survival;
 mod types;
 mod wasm;

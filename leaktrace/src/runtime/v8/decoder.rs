@@ -176,6 +176,7 @@ impl Decoder {
             file,
             line: None,
             column: None,
+            start: None,
             tier,
             inlined: false,
             missing: position.err(),
@@ -186,6 +187,7 @@ impl Decoder {
             return frame;
         };
         frame.function.clone_from(&function.name);
+        frame.start = source.zip(function.start).and_then(|(source, start)| source.script.locate(start).ok());
         if let Some(source) = source
             && let Some(position) = position.ok().or(function.start)
         {

@@ -65,6 +65,8 @@ pub struct JsFrame {
     pub line: Option<u32>,
     /// From 1.
     pub column: Option<u32>,
+    /// Line and column where the function begins, as V8 counts it: mostly the bracket of its parameters.
+    pub start: Option<(u32, u32)>,
     pub tier: Tier,
     /// Its code stands inside the function after it.
     pub inlined: bool,

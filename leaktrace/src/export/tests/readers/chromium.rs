@@ -8,7 +8,10 @@ use super::{
     browser::Browser,
     is_there, says, speedscope, url,
 };
-use crate::report::Exporter;
+use crate::{
+    report::{Exporter, tests::written},
+    skip,
+};
 
 /// The middle of the flame graph's frame of this function.
 const MIDDLE: &str = "(function () {
@@ -84,6 +87,43 @@ fn the_page_shows_everything_with_no_network_and_its_flame_graph_zooms() {
         browser.errors()
     );
     assert!(browser.requests().is_empty(), "{:?}", browser.requests());
+}
+
+/// Where Chromium has its DevTools; Debian's has them within.
+const DEVTOOLS: &str = "devtools://devtools/bundled/devtools_app.html";
+
+#[test]
+fn devtools_own_front_end_sums_a_heapprofile_up_to_the_same() {
+    if !is_there("chromium", "--version") {
+        return;
+    }
+    let report = world();
+    let profile = written(&HeapProfile::default(), &report);
+    let mut browser = Browser::open("devtools", DEVTOOLS);
+    // Its modules are made anew for each release, and this class is of none of its interfaces.
+    browser.value(
+        None,
+        &format!(
+            "window.found = '';
+             import('./panels/profiler/profiler.js').then(({{ HeapProfileView }}) => {{
+                 const model = new HeapProfileView.SamplingHeapProfileModel({profile});
+                 const processes = model.root.children.map(child => child.total);
+                 window.found = {{ total: model.total, processes, deep: model.maxDepth }};
+             }}).catch(error => {{ window.found = String(error); }}); 1"
+        ),
+    );
+    browser.until(None, "window.found !== ''");
+    let found = browser.value(None, "window.found");
+    if !found.is_object() {
+        skip::skip("devtools", &format!("this Chromium's DevTools cannot be asked: {found}"));
+        return;
+    }
+    let live: u64 = Metric::LiveBytes.of(&report).iter().sum();
+    assert_eq!(found["total"], live, "{found}");
+    let processes = found["processes"].as_array().unwrap();
+    assert!(processes.len() > 1, "{found}");
+    assert_eq!(processes.iter().map(|bytes| bytes.as_u64().unwrap()).sum::<u64>(), live);
+    assert!(found["deep"].as_u64() > Some(2), "{found}");
 }
 
 #[test]
