@@ -165,6 +165,7 @@ pub struct Coverage {
     pub ended_processes: u64,
     #[serde(default)]
     pub unread_processes: u64,
+    #[serde(default)]
     pub javascript_unread: BTreeMap<String, u64>,
 }
 

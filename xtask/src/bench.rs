@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Measure this leaktrace instead of building one in release mode
     #[arg(long)]
     bin: Option<String>,
+    /// A short look: two rounds, and short turns
+    #[arg(long)]
+    quick: bool,
     /// How often each way is measured: 7, of JavaScript 20, of programs 6 unless given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -54,14 +57,16 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
         bail!("no leaktrace at {}: `cargo build --release -p leaktrace` builds one", bin.display());
     }
     let folder = checkout.target().join("bench");
+    let rounds = |usual| args.rounds.unwrap_or(if args.quick { 2 } else { usual });
     if args.javascript {
-        let outcome = javascript::run(&bin, &args.of_javascript, args.rounds.unwrap_or(20))?;
+        let outcome = javascript::run(&bin, &args.of_javascript, rounds(20))?;
         keep(&folder.join("javascript"), &outcome, &outcome.markdown())
     } else if args.programs {
-        let outcome = programs::run(checkout, &bin, &args.of_programs, args.rounds.unwrap_or(6))?;
+        let seconds = if args.quick { 8 } else { 24 };
+        let outcome = programs::run(checkout, &bin, &args.of_programs, seconds, rounds(6))?;
         keep(&folder.join("programs"), &outcome, &outcome.markdown())
     } else {
-        let outcome = pairs::run(&bin, &args.pairs, args.rounds.unwrap_or(7))?;
+        let outcome = pairs::run(&bin, &args.pairs, rounds(7))?;
         keep(&folder.join("pairs"), &outcome, &outcome.markdown())
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use serde::Serialize;
 
 use crate::{
@@ -136,7 +136,7 @@ impl Sent {
         // The name of heap profiles, as Go's have it.
         let always = [("__name__", "memory".to_owned()), ("hostname", moment.hostname.to_owned())];
         let labels = always.into_iter().chain(labels).map(|(name, value)| Label { name, value }).collect();
-        Some(Series { labels, samples: [Sample { id: id(), raw_profile: STANDARD.encode(profile) }] })
+        Some(Series { labels, samples: [Sample { id: id(), raw_profile: BASE64.encode(&profile) }] })
     }
 }
 

@@ -28,7 +28,7 @@ struct Values {
 
 impl Profile {
     fn of(series: &Value) -> Self {
-        let raw = STANDARD.decode(series["samples"][0]["rawProfile"].as_str().unwrap()).unwrap();
+        let raw = BASE64.decode(series["samples"][0]["rawProfile"].as_str().unwrap().as_bytes()).unwrap();
         let mut bytes = Vec::new();
         GzDecoder::new(&raw[..]).read_to_end(&mut bytes).unwrap();
         Self::decode(&bytes[..]).unwrap()

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use ureq::{
     Agent,
     http::header::{AUTHORIZATION, CONTENT_TYPE},
@@ -124,7 +124,7 @@ impl Store {
         let mut request =
             self.agent.post(format!("{}{PATH}", self.to.url)).header(CONTENT_TYPE, "application/json");
         if let Some((user, password)) = &self.to.user {
-            let both = STANDARD.encode(format!("{user}:{password}"));
+            let both = BASE64.encode(format!("{user}:{password}").as_bytes());
             request = request.header(AUTHORIZATION, format!("Basic {both}"));
         }
         let mut answer = request.send(body).map_err(|error| error.to_string())?;

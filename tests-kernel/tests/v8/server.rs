@@ -52,7 +52,8 @@ fn a_server_s_leaks_are_named_with_file_and_line_and_come_before_all_else(major:
     // 6,000 words each. Compiled code asks for memory where nothing says which inlined function it is for, and the caller is
     // blamed: V8's own profiler does the same. Measured: 21.8 of 36.0 MB named on node 22, 34.5 of 36.0 on 20.
     assert!(sessions > kept * 48_000 / 4, "node {major}: {}", report.overview());
-    assert!(bodies > kept * 8000, "node {major}: {}", report.overview());
+    // 18,000 bytes each, blamed alike, by a few dozen samples: 5,400 to 8,000 of them named on node 24.
+    assert!(bodies > kept * 3000, "node {major}: {}", report.overview());
     // Malloc'd, to the byte, with the JavaScript stack that made them.
     assert_eq!(buffers, kept * 8000, "node {major}: {}", report.overview());
     assert!(sessions.min(bodies) > noise.sums.live_bytes, "node {major}: {}", report.overview());

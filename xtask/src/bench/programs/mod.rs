@@ -28,9 +28,9 @@ use crate::{
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Args {
-    /// Seconds a turn; leaktrace judges at 72 epochs of a 96th of it
-    #[arg(long, default_value_t = 24)]
-    seconds: u32,
+    /// Seconds a turn (24, quickly 8); leaktrace judges at 72 epochs of a 96th of it
+    #[arg(long)]
+    seconds: Option<u32>,
     /// Only programs with these names
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -42,8 +42,6 @@ enum Way {
     Bare,
     /// Attached to the running process.
     Leaktrace(&'static str, &'static [&'static str]),
-    /// What comes before the program's own command, and in its environment.
-    Around(&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]),
 }
 
 const TURNS: [Way; 5] = [
@@ -55,13 +53,38 @@ const TURNS: [Way; 5] = [
     Way::Bare,
 ];
 
-const AROUND: [Way; 2] = [
-    Way::Around("heaptrack --raw", &["heaptrack", "--raw", "--output", "/dev/shm/leaktrace-bench"], &[]),
-    Way::Around(
-        "valgrind --tool=dhat",
-        &["valgrind", "--quiet", "--tool=dhat", "--dhat-out-file=/dev/null"],
-        &[],
-    ),
+/// One that has to start the program.
+#[derive(Debug, PartialEq, Eq)]
+struct Tool {
+    label: &'static str,
+    /// What comes before the program's own command.
+    command: &'static [&'static str],
+    /// A library that is preloaded too.
+    preload: Option<&'static str>,
+    variables: &'static [(&'static str, &'static str)],
+}
+
+const TOOLS: [Tool; 4] = [
+    Tool {
+        label: "heaptrack --raw",
+        command: &["heaptrack", "--raw", "--output", "/dev/shm/leaktrace-bench"],
+        preload: None,
+        variables: &[],
+    },
+    Tool {
+        label: "valgrind --tool=dhat",
+        command: &["valgrind", "--quiet", "--tool=dhat", "--dhat-out-file=/dev/null"],
+        preload: None,
+        variables: &[],
+    },
+    // Another allocator, so that its profiler alone is in neither of these two.
+    Tool { label: "jemalloc", command: &[], preload: Some("libjemalloc.so.2"), variables: &[] },
+    Tool {
+        label: "jemalloc, prof:true",
+        command: &[],
+        preload: Some("libjemalloc.so.2"),
+        variables: &[("MALLOC_CONF", "prof:true")],
+    },
 ];
 
 /// What a turn took.
@@ -76,7 +99,14 @@ struct Turn {
     p99: Option<f64>,
 }
 
-pub(super) fn run(checkout: &Checkout, bin: &Path, args: &Args, rounds: u32) -> Result<Outcome> {
+pub(super) fn run(
+    checkout: &Checkout,
+    bin: &Path,
+    args: &Args,
+    seconds: u32,
+    rounds: u32,
+) -> Result<Outcome> {
+    let seconds = args.seconds.unwrap_or(seconds);
     let folder = checkout.target().join("bench");
     let leak = leak_beside(checkout, &folder)?;
     let (mut measured, mut left_out) = (Measured::default(), Vec::new());
@@ -89,14 +119,14 @@ pub(super) fn run(checkout: &Checkout, bin: &Path, args: &Args, rounds: u32) -> 
             continue;
         }
         for round in 1..=rounds {
-            let bench = Bench { bin, leak: &leak, seconds: args.seconds };
+            let bench = Bench { bin, leak: &leak, seconds };
             bench
                 .round(&workload, &mut measured)
                 .with_context(|| format!("round {round} of {}", workload.name))?;
             eprintln!("{}, round {round} of {rounds}: {}", workload.name, measured.last(workload.name));
         }
     }
-    Ok(Outcome { rounds, seconds: args.seconds, left_out, machine: Machine::this()?, rows: measured.rows() })
+    Ok(Outcome { rounds, seconds, left_out, machine: Machine::this()?, rows: measured.rows() })
 }
 
 fn leak_beside(checkout: &Checkout, folder: &Path) -> Result<std::path::PathBuf> {
@@ -119,7 +149,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn round(&self, workload: &Workload, measured: &mut Measured) -> Result<()> {
         let libs = PrivateLibs::copy(&[])?;
-        let mut running = workload.start(&[], &[], self.leak, &libs)?;
+        let mut running = workload.start(None, self.leak, &libs)?;
         // Caches, and what the program allocates once.
         running.work(Duration::from_secs(3))?;
         let mut turns = Vec::new();
@@ -135,15 +165,15 @@ impl Bench<'_> {
         drop(running);
         measured.add_turns(workload, &TURNS, &turns);
         let bare = turns[0];
-        for way in AROUND {
-            let Way::Around(label, command, variables) = way else { continue };
-            if workload::lacks(command[0]) {
+        for tool in &TOOLS {
+            if tool.command.first().is_some_and(|name| workload::lacks(name)) {
                 continue;
             }
-            let mut running = workload.start(command, variables, self.leak, &libs)?;
+            let Ok(libs) = PrivateLibs::copy(tool.preload.as_slice()) else { continue };
+            let mut running = workload.start(Some(tool), self.leak, &libs)?;
             running.work(Duration::from_secs(3))?;
             let turn = self.turn(&mut running, None)?;
-            measured.add(workload, label, turn, &[bare]);
+            measured.add(workload, tool.label, turn, &[bare]);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tests_kernel::private_libs::PrivateLibs;
 
-use super::{client::Question, cpu::family};
+use super::{Tool, client::Question, cpu::family};
 use crate::{
     checkout::Checkout,
     command::{answer, plain},
@@ -149,20 +149,20 @@ impl Workload {
         lacks(&program).then(|| program.into_owned())
     }
 
-    /// Starts it behind the words of a tool, or by itself.
-    pub(super) fn start(
-        &self,
-        tool: &[&str],
-        variables: &[(&str, &str)],
-        leak: &Path,
-        libs: &PrivateLibs,
-    ) -> Result<Running> {
+    /// Starts it under a tool, or by itself.
+    pub(super) fn start(&self, tool: Option<&Tool>, leak: &Path, libs: &PrivateLibs) -> Result<Running> {
+        let before = tool.map_or(&[][..], |tool| tool.command);
         let words: Vec<OsString> =
-            tool.iter().map(OsString::from).chain(self.command.iter().cloned()).collect();
+            before.iter().map(OsString::from).chain(self.command.iter().cloned()).collect();
+        let mut preload = leak.as_os_str().to_owned();
+        if let Some(library) = tool.and_then(|tool| tool.preload) {
+            preload.push(":");
+            preload.push(libs.file(library));
+        }
         let mut child = Command::new(&words[0])
             .args(&words[1..])
-            .envs(variables.iter().copied())
-            .env("LD_PRELOAD", leak)
+            .envs(tool.map_or(&[][..], |tool| tool.variables).iter().copied())
+            .env("LD_PRELOAD", preload)
             .env("LD_LIBRARY_PATH", libs.folder())
             .current_dir(&self.folder)
             .stdin(Stdio::piped())
@@ -172,7 +172,7 @@ impl Workload {
             .with_context(|| format!("cannot start {}", words[0].display()))?;
         let stdin = child.stdin.take();
         let mut running = Running { pid: child.id(), child, stdin, work: self.work.clone() };
-        running.pid = running.find(&self.command[0].to_string_lossy(), !tool.is_empty())?;
+        running.pid = running.find(&self.command[0].to_string_lossy(), !before.is_empty())?;
         Ok(running)
     }
 }
