@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-static volatile void *last;
+static void *volatile last;
 
 __attribute__((noinline, noclone, used)) void leak_beside(void) { last = malloc(64); }
 

@@ -81,7 +81,11 @@ pub(super) fn all(checkout: &Checkout, folder: &Path) -> Result<Vec<Workload>> {
         fed(
             "python3",
             "100 objects",
-            &["python3", "-c", "import sys, json\nfor line in sys.stdin: json.dumps(json.loads(line))"],
+            &[
+                "/usr/bin/python3",
+                "-c",
+                "import sys, json\nfor line in sys.stdin: json.dumps(json.loads(line))",
+            ],
             objects(),
         ),
         fed(
@@ -172,7 +176,8 @@ impl Workload {
             .with_context(|| format!("cannot start {}", words[0].display()))?;
         let stdin = child.stdin.take();
         let mut running = Running { pid: child.id(), child, stdin, work: self.work.clone() };
-        running.pid = running.find(&self.command[0].to_string_lossy(), !before.is_empty())?;
+        let name = Path::new(&self.command[0]).file_name().context("a program has a name")?;
+        running.pid = running.find(&name.to_string_lossy(), !before.is_empty())?;
         Ok(running)
     }
 }
