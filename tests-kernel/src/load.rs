@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -51,6 +51,11 @@ impl Load {
         }
         Ok(all)
     }
+}
+
+/// A port of the loopback that nobody listens at now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn request_until(stop: &AtomicBool, port: u16, path: &str, pause: Duration) -> Result<Served> {

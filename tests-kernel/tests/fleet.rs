@@ -17,6 +17,7 @@ use tests_kernel::{
     agent::binary,
     checkout,
     compile::{Compiler, compiled},
+    load::free_port,
     needs_root,
     skip::skip,
 };
@@ -41,7 +42,7 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
     let Some(prometheus) = prometheus() else { return };
     let folder = tempfile::Builder::new().prefix("leaktrace-prometheus-").tempdir().unwrap();
     let mut program = service("leak");
-    let (metrics, server) = (free_port(), free_port());
+    let (metrics, server) = (free_port().unwrap(), free_port().unwrap());
     let address = format!("127.0.0.1:{metrics}");
     let name = compiled("service.c", Compiler::Gcc).unwrap();
     let name = name.file_name().unwrap().to_str().unwrap();
@@ -161,12 +162,39 @@ fn total(shown: &str) -> u64 {
     line.rsplit(' ').nth(1).unwrap().parse().unwrap()
 }
 
+#[test]
+fn a_store_that_does_not_answer_keeps_no_probe_in_place() {
+    needs_root();
+    if Command::new("bpftool").arg("version").output().is_err() {
+        return skip("bpftool", "bpftool is not installed");
+    }
+    // Connections wait in its queue for ever.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut program = service("leak");
+    let agent = Agent::attach(&[program.pid()], &["--push", &url, "--push-every", "1h"]).unwrap();
+    program.begin().unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let placed = || {
+        let shown = Command::new("bpftool").args(["prog", "show"]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).contains("call_enter")
+    };
+    assert!(placed());
+    assert!(Command::new("kill").args(["-INT", &agent.pid().to_string()]).status().unwrap().success());
+    // It is given ten seconds to answer, and taking probes back takes two.
+    let asked = Instant::now();
+    while placed() {
+        assert!(asked.elapsed() < Duration::from_secs(9), "probes stand while the store is waited for");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let is_there = Path::new(&format!("/proc/{}", agent.pid())).exists();
+    assert!(is_there, "it did not wait for the store, so this says nothing");
+    agent.stop_with(1).unwrap();
+    program.stop().unwrap();
+}
+
 fn get(port: u16, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     io::read_to_string(stream)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

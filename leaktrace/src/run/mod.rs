@@ -178,9 +178,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 let report = made(plan, &mut session, &mut names, &judging, &windows);
                 metrics.iter().for_each(|metrics| metrics.update(&report));
             }
-            _ = pushes.tick(), if outputs.is_pushing() => {
+            _ = pushes.tick(), if outputs.push.is_some() => {
                 if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
-                outputs.push(made(plan, &mut session, &mut names, &judging, &windows));
+                let report = made(plan, &mut session, &mut names, &judging, &windows);
+                if let Some(push) = &outputs.push { push.send(report) }
             }
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
@@ -248,7 +249,7 @@ fn finish(
     mut session: Session,
     mut names: Names,
     (mut judging, windows): (Judging, Windows),
-    outputs: Outputs,
+    mut outputs: Outputs,
     traced: Result<(), Failure>,
 ) -> Result<(), Failure> {
     // First: once nothing is recorded, what is freed would seem to live, and its memory would say otherwise.
@@ -257,9 +258,14 @@ fn finish(
     notice::print(session.notices.drain(..), plan);
     let report = made(plan, &mut session, &mut names, &judging, &windows);
     let printed = if plan.output.is_text() { print(&plan.output, &report) } else { Ok(()) };
+    let push = outputs.push.take();
     let written = outputs.end(&report);
     notice::at_end(&session, plan);
-    traced.and(read).and(printed).and(written).and_then(|()| judging::verdict(&report, plan.fail_on))
+    // A store may keep us waiting: by then nothing of ours stands in the processes any more.
+    drop((session, windows));
+    let pushed = push.map_or(Ok(()), |push| push.end(&report));
+    let told = printed.and(written).and(pushed);
+    traced.and(read).and(told).and_then(|()| judging::verdict(&report, plan.fail_on))
 }
 
 fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Registers>), Failure> {

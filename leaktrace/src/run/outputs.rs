@@ -9,7 +9,7 @@ pub(super) struct Outputs {
     exports: Exports,
     lines: Option<Lines>,
     pub(super) recording: Option<Recording>,
-    push: Option<Push>,
+    pub(super) push: Option<Push>,
 }
 
 impl Outputs {
@@ -47,27 +47,15 @@ impl Outputs {
         added
     }
 
-    pub(super) const fn is_pushing(&self) -> bool {
-        self.push.is_some()
-    }
-
-    /// Sends a profile of it to the store.
-    pub(super) fn push(&self, report: Report) {
-        if let Some(push) = &self.push {
-            push.send(report);
-        }
-    }
-
-    /// The last report.
+    /// The last report. The store is not told of it here: it may take its time.
     pub(super) fn end(self, report: &Report) -> Result<(), Failure> {
-        let Self { mut exports, lines, recording, push } = self;
+        let Self { mut exports, lines, recording, push: _ } = self;
         let written = exports.write(report).map_err(Failure::from);
         let added = lines.map_or(Ok(()), |mut lines| lines.add(report).and_then(|()| lines.end()));
         let recorded = recording.map_or(Ok(()), |mut recording| {
             recording.moment(report, Instant::now(), true);
             recording.end()
         });
-        let pushed = push.map_or(Ok(()), |push| push.end(report));
-        written.and(added).and(recorded).and(pushed)
+        written.and(added).and(recorded)
     }
 }
