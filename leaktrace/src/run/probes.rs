@@ -366,10 +366,11 @@ impl Probes {
         let mut place =
             |places: &[Place]| kernel.attach(&path, scope, places).map_err(|error| failed(error, pid));
         self.of_heap.extend(place(&of_heap)?);
-        self.of_engines.extend(place(&of_engine)?);
+        // Before the engine's, which may be refused: these stand, and have to be found again after a pause.
         if !of_heap.is_empty() {
             self.heap_places.push((id, scope, of_heap));
         }
+        self.of_engines.extend(place(&of_engine)?);
         Ok(Some(attached))
     }
 }

@@ -172,8 +172,8 @@ impl Session {
         if self.spaces.watches(tgid) || !admission.selection.fits(tgid) {
             return Ok(());
         }
-        let start = crate::process::start_of(tgid);
-        if admission.passed_over.get(&tgid).is_some_and(|known| known.start == start) {
+        let is_it = |known: &PassedOver| known.start == crate::process::start_of(tgid);
+        if admission.passed_over.get(&tgid).is_some_and(is_it) {
             return Ok(());
         }
         let Err(failure) = self.trace_one(pid, found) else { return Ok(()) };
@@ -182,6 +182,7 @@ impl Session {
             && !matches!(why, Why::Ended)
         {
             admission.unread += u64::from(matches!(why, Why::Unread(_)));
+            let start = crate::process::start_of(tgid);
             admission.passed_over.insert(tgid, PassedOver { start, why });
         }
         Ok(())

@@ -119,15 +119,13 @@ impl Session {
         let mut attached = Vec::new();
         for id in &files {
             self.notices.extend(self.probes.unseen(*id).map(Notice::Unseen));
-            match self.probes.attach(&mut self.kernel, *id, pid) {
-                Ok(Some(done)) => attached.push((self.probes.binary(*id).name(), done)),
-                Ok(None) => {}
-                // One file of a machine's many.
-                Err(Failure::Attach(error @ AttachError::Refused { .. })) if self.admission.is_some() => {
-                    self.notices.push(Notice::Unseen(error.to_string()));
-                }
-                Err(failure) => return Err(failure),
-            }
+            // A process that was asked for by name is traced whole or not at all; of a machine's many files one is left out.
+            let done = if self.admission.is_some() {
+                self.attach_if_possible(*id, pid)?
+            } else {
+                self.probes.attach(&mut self.kernel, *id, pid)?
+            };
+            attached.extend(done.map(|done| (self.probes.binary(*id).name(), done)));
         }
         let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none() || self.probes.v8(*id).is_some();
         if !files.iter().any(has_hooks) {
@@ -139,6 +137,21 @@ impl Session {
             return Err(Failure::NothingToTrace { pid: pid.get(), comm: comm.to_owned(), reasons });
         }
         Ok(attached)
+    }
+
+    /// Places a file's probes; where the kernel refuses one, says so, and what is traced already goes on.
+    pub(super) fn attach_if_possible(
+        &mut self,
+        id: BinaryId,
+        pid: NonZeroU32,
+    ) -> Result<Option<Attached>, Failure> {
+        match self.probes.attach(&mut self.kernel, id, pid) {
+            Err(Failure::Attach(error @ AttachError::Refused { .. })) => {
+                self.notices.push(Notice::Unseen(error.to_string()));
+                Ok(None)
+            }
+            attached => attached,
+        }
     }
 
     /// With `--follow` the probes stand in every process that maps the file, filtered or not.

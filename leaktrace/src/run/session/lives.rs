@@ -15,7 +15,6 @@ use super::{
 use crate::{
     event::{self, BinaryId, Event, ProcessEvent},
     kernel::{
-        attach::AttachError,
         clock,
         mapped::{Change, Mapped},
     },
@@ -104,7 +103,7 @@ impl Session {
             self.notices.push(Notice::Unseen(error.to_string()));
             return Ok(());
         }
-        match self.probes.attach(&mut self.kernel, file, pid) {
+        match self.attach_if_possible(file, pid) {
             Ok(Some(Attached { functions, engine_probes, .. })) => {
                 let file = self.probes.binary(file).name();
                 let functions = functions + engine_probes;
@@ -112,11 +111,6 @@ impl Session {
                 Ok(())
             }
             Ok(None) | Err(Failure::EndedBefore { .. }) => Ok(()),
-            // What is traced already goes on.
-            Err(Failure::Attach(error @ AttachError::Refused { .. })) => {
-                self.notices.push(Notice::Unseen(error.to_string()));
-                Ok(())
-            }
             Err(error) => Err(error),
         }
     }
