@@ -57,6 +57,11 @@ pub(crate) fn answer(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Whether the machine has a program of this name.
+pub(crate) fn is_installed(program: &str) -> bool {
+    answer(Command::new("which").arg(program)).is_some()
+}
+
 /// As it could be typed.
 pub(crate) fn shown(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();

@@ -32,6 +32,9 @@ pub struct Sent {
 /// A process, a stack in it, and which of its heaps.
 type Key = (u32, String, bool);
 
+/// A stack, its process, and what is told of it.
+type Told<'a> = (&'a Stack, &'a Process, Totals);
+
 /// When and where a request is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
@@ -70,33 +73,31 @@ impl Sent {
     ///
     /// # Errors
     /// None that memory can have.
-    pub fn request(
-        &self,
-        report: &Report,
+    pub fn request<'r>(
+        &'r self,
+        report: &'r Report,
         moment: Moment<'_>,
         mut id: impl FnMut() -> String,
     ) -> serde_json::Result<Option<String>> {
-        let mut stacks: HashMap<u32, Vec<(&Stack, Totals)>> = HashMap::new();
+        let mut stacks: HashMap<u32, Vec<&Stack>> = HashMap::new();
         for stack in &report.stacks {
-            stacks.entry(stack.process).or_default().push((stack, self.since(stack)));
+            stacks.entry(stack.process).or_default().push(stack);
         }
+        let mut told = |process: &'r Process| {
+            let own = stacks.remove(&process.process).unwrap_or_default();
+            own.into_iter().map(move |stack| (stack, process, self.since(stack)))
+        };
         let ranked = ranking(report);
         let (own, others) = ranked.split_at(PROCESSES.min(ranked.len()));
         let mut series = Vec::new();
         for process in own.iter().map(|one| one.process) {
-            let of_it = stacks.remove(&process.process).unwrap_or_default();
+            let of_it: Vec<Told<'_>> = told(process).collect();
             let labels = [("service_name", service(process)), ("pid", process.pid.to_string())];
             series.extend(self.series(report, &of_it, moment, labels, &mut id));
         }
-        let of_others = others.iter().filter_map(|one| stacks.remove(&one.process.process));
-        let of_others: Vec<(&Stack, Totals)> = of_others.flatten().collect();
-        series.extend(self.series(
-            report,
-            &of_others,
-            moment,
-            [("service_name", OTHERS.to_owned())],
-            &mut id,
-        ));
+        let of_others: Vec<Told<'_>> = others.iter().flat_map(|one| told(one.process)).collect();
+        let labels = [("service_name", OTHERS.to_owned())];
+        series.extend(self.series(report, &of_others, moment, labels, &mut id));
         if series.is_empty() { Ok(None) } else { serde_json::to_string(&Request { series }).map(Some) }
     }
 
@@ -121,14 +122,14 @@ impl Sent {
     fn series(
         &self,
         report: &Report,
-        stacks: &[(&Stack, Totals)],
+        stacks: &[Told<'_>],
         moment: Moment<'_>,
         labels: impl IntoIterator<Item = (&'static str, String)>,
         id: &mut impl FnMut() -> String,
     ) -> Option<Series> {
         let tells =
             |totals: &Totals| totals.live_bytes + totals.alloc_bytes + totals.live_blocks + totals.allocs > 0;
-        if !stacks.iter().any(|(_, totals)| tells(totals)) {
+        if !stacks.iter().any(|(_, _, totals)| tells(totals)) {
             return None;
         }
         let lasted_ns = report.traced_ns.saturating_sub(self.traced_ns);

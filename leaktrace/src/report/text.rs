@@ -255,10 +255,10 @@ impl Text {
             writeln!(out, "  {blocks} ({}) ended by exec", bytes(coverage.exec_dropped_bytes))?;
         }
         if coverage.unread_processes > 0 {
-            let processes = count(coverage.unread_processes);
+            let number = count(coverage.unread_processes);
             writeln!(
                 out,
-                "  {warning}{processes} processes could not be looked into: not traced{warning:#}"
+                "  {warning}not traced, as they could not be looked into: {number} of the processes{warning:#}"
             )?;
         }
         if self.verbose {

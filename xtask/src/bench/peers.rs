@@ -10,7 +10,7 @@ use tests_kernel::{
     private_libs::PrivateLibs,
 };
 
-use crate::command::answer;
+use crate::command::is_installed;
 
 pub(super) struct Peer {
     pub(super) label: &'static str,
@@ -20,17 +20,13 @@ pub(super) struct Peer {
     attached: Option<&'static str>,
 }
 
+/// What comes before the program's own command. What they write is not looked at.
+pub(super) const HEAPTRACK: &[&str] = &["heaptrack", "--raw", "--output", "/dev/shm/leaktrace-bench"];
+pub(super) const DHAT: &[&str] = &["valgrind", "--quiet", "--tool=dhat", "--dhat-out-file=/dev/null"];
+
 const PEERS: [Peer; 3] = [
-    Peer {
-        label: "heaptrack --raw",
-        command: &["heaptrack", "--raw", "--output", "heaptrack-bench"],
-        attached: None,
-    },
-    Peer {
-        label: "valgrind --tool=dhat",
-        command: &["valgrind", "--quiet", "--tool=dhat", "--dhat-out-file=/dev/null"],
-        attached: None,
-    },
+    Peer { label: "heaptrack --raw", command: HEAPTRACK, attached: None },
+    Peer { label: "valgrind --tool=dhat", command: DHAT, attached: None },
     Peer { label: "bcc memleak", command: &["memleak-bpfcc", "-p"], attached: Some("Attaching to pid") },
 ];
 
@@ -50,7 +46,7 @@ pub(super) fn on_this_machine() -> (Vec<&'static Peer>, Vec<String>) {
 impl Peer {
     fn runs(&self) -> Result<()> {
         let name = self.command[0];
-        if answer(Command::new("which").arg(name)).is_none() {
+        if !is_installed(name) {
             bail!("there is no {name}");
         }
         if self.attached.is_none() {

@@ -13,7 +13,6 @@ mod tables;
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
     io::{self, Write},
 };
 
@@ -57,8 +56,8 @@ impl Exporter for Pprof {
 #[derive(Clone, Copy, Debug)]
 pub struct Interval<'a> {
     pub report: &'a Report,
-    /// With the totals that count.
-    pub stacks: &'a [(&'a Stack, Totals)],
+    /// With their process, and the totals that count.
+    pub stacks: &'a [(&'a Stack, &'a Process, Totals)],
     /// Its end, in nanoseconds since 1970.
     pub at_ns: u64,
     pub lasted_ns: u64,
@@ -68,13 +67,9 @@ impl Interval<'_> {
     /// As [`Pprof`]'s files, but that types are not told apart: a store keeps a series for each combination of labels.
     #[must_use]
     pub fn pprof(&self) -> Vec<u8> {
-        let pprof = Pprof::default();
-        let processes = self.report.processes.iter();
-        let processes: HashMap<u32, &Process> = processes.map(|process| (process.process, process)).collect();
-        let stacks = self.stacks.iter().map(|(stack, totals)| {
-            (Path { stack, process: processes.get(&stack.process).copied(), value: 0 }, *totals)
-        });
-        let mut profile = pprof.profile(self.report, stacks, Types::Together);
+        let path = |stack, process| Path { stack, process: Some(process), value: 0 };
+        let stacks = self.stacks.iter().map(|(stack, process, totals)| (path(stack, process), *totals));
+        let mut profile = Pprof::default().profile(self.report, stacks, Types::Together);
         profile.time_nanos = whole(self.at_ns);
         profile.duration_nanos = whole(self.lasted_ns);
         let mut bytes = Vec::new();

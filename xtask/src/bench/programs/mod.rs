@@ -19,10 +19,10 @@ use self::{
     table::{Measured, Outcome},
     workload::{Running, Workload},
 };
-use super::Machine;
+use super::{Machine, peers};
 use crate::{
     checkout::Checkout,
-    command::{plain, run as run_command},
+    command::{is_installed, plain, run as run_command},
 };
 
 #[derive(clap::Args)]
@@ -65,18 +65,8 @@ struct Tool {
 }
 
 const TOOLS: [Tool; 4] = [
-    Tool {
-        label: "heaptrack --raw",
-        command: &["heaptrack", "--raw", "--output", "/dev/shm/leaktrace-bench"],
-        preload: None,
-        variables: &[],
-    },
-    Tool {
-        label: "valgrind --tool=dhat",
-        command: &["valgrind", "--quiet", "--tool=dhat", "--dhat-out-file=/dev/null"],
-        preload: None,
-        variables: &[],
-    },
+    Tool { label: "heaptrack --raw", command: peers::HEAPTRACK, preload: None, variables: &[] },
+    Tool { label: "valgrind --tool=dhat", command: peers::DHAT, preload: None, variables: &[] },
     // Another allocator, so that its profiler alone is in neither of these two.
     Tool { label: "jemalloc", command: &[], preload: Some("libjemalloc.so.2"), variables: &[] },
     Tool {
@@ -166,7 +156,7 @@ impl Bench<'_> {
         measured.add_turns(workload, &TURNS, &turns);
         let bare = turns[0];
         for tool in &TOOLS {
-            if tool.command.first().is_some_and(|name| workload::lacks(name)) {
+            if !tool.command.first().is_none_or(|name| is_installed(name)) {
                 continue;
             }
             let Ok(libs) = PrivateLibs::copy(tool.preload.as_slice()) else { continue };

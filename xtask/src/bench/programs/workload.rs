@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     thread,
@@ -12,12 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tests_kernel::private_libs::PrivateLibs;
+use tests_kernel::{load::free_port, private_libs::PrivateLibs};
 
 use super::{Tool, client::Question, cpu::family};
 use crate::{
     checkout::Checkout,
-    command::{answer, plain},
+    command::{answer, is_installed, plain},
 };
 
 pub(super) struct Workload {
@@ -101,10 +100,6 @@ pub(super) fn all(checkout: &Checkout, folder: &Path) -> Result<Vec<Workload>> {
     ])
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
 fn objects() -> Vec<u8> {
     let mut text = String::new();
     for at in 0..100 {
@@ -142,15 +137,10 @@ fn nginx_configuration(folder: &Path, port: u16) -> String {
     )
 }
 
-/// Whether the machine has no such program.
-pub(super) fn lacks(program: &str) -> bool {
-    answer(Command::new("which").arg(program)).is_none()
-}
-
 impl Workload {
     pub(super) fn lacking(&self) -> Option<String> {
         let program = self.command[0].to_string_lossy();
-        lacks(&program).then(|| program.into_owned())
+        (!is_installed(&program)).then(|| program.into_owned())
     }
 
     /// Starts it under a tool, or by itself.
