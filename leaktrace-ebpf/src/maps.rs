@@ -12,7 +12,7 @@ use leaktrace_common::{
     process::ProcessEntry,
     stack::{StackEntry, StackId},
     unwind::{ARENA_CHUNKS, CHUNK_WORDS, ProcessTable},
-    v8::{FunctionOf, Heap, HeapKey, Layout, SAMPLES, Sample, Sighting},
+    v8::{FunctionOf, Heap, HeapKey, Layout, SAMPLES, Sample, Sighting, Window},
 };
 
 use crate::{
@@ -88,6 +88,10 @@ pub static RULE_CACHE: Array<RuleCache> = Array::with_max_entries(1, 0);
 /// ProcessId -> where things lie in its V8. Those of many machines' worth of node processes.
 #[map]
 pub static V8_LAYOUTS: HashMap<u32, Layout> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// When refills of V8's allocation areas are looked at; the agent writes it.
+#[map]
+pub static V8_WINDOW: Array<Window> = Array::with_max_entries(1, 0);
 
 /// Where each JavaScript function that a stack showed was seen last: as many as a large program has, 6 MiB. Those of
 /// isolates and processes that have ended give way by themselves; one that is seen again after it gave way is sent again.

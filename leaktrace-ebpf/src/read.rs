@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
     generated::{
-        bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
+        bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_get_func_ip, bpf_probe_read_kernel, bpf_probe_read_user,
     },
 };
 
@@ -106,6 +106,13 @@ pub fn random() -> u32 {
 #[inline(always)]
 pub fn thread() -> u64 {
     bpf_get_current_pid_tgid()
+}
+
+/// Where the function begins whose entry or return is probed.
+#[inline(always)]
+pub fn probed_function(context: *mut c_void) -> u64 {
+    // SAFETY: the context is the one that the kernel gave to this program.
+    unsafe { bpf_get_func_ip(context) }
 }
 
 /// The cookie that the probe was attached with.

@@ -15,6 +15,7 @@ pub struct Process {
 pub struct JavaScript {
     pub engine: String,
     pub sample_interval: u64,
+    pub refills_seen: f64,
     pub unseen: Vec<String>,
     pub followed: bool,
     pub sampled_bytes: u64,

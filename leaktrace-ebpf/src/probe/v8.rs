@@ -1,6 +1,8 @@
 //! V8's own functions, see `leaktrace_common::v8::Point`. None of them is called by JavaScript directly: a return probe
 //! on one that is would end the process at its next collection.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext,
     macros::{uprobe, uretprobe},
@@ -75,6 +77,24 @@ pub fn v8_refill(context: ProbeContext) -> u32 {
         v8::refill(layout, process, regs, cookie.hook, size);
     }
     0
+}
+
+/// The same where the kernel runs one program at a function's entry and, if that is asked for by 0, at its return too.
+///
+/// Written out, since `#[uprobe]` makes a program that returns 0 whatever its function does.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub extern "C" fn v8_refill_session(context: *mut c_void) -> u32 {
+    let context = ProbeContext::new(context);
+    let Some((process, layout)) = with_v8() else { return 1 };
+    let regs = stack::regs(&context);
+    let cookie = Cookie::unpack(read::cookie(context.as_ptr()));
+    if regs.instruction_pointer() != read::probed_function(context.as_ptr()) {
+        v8::allocate_return(layout, process, regs, cookie.hook);
+        return 0;
+    }
+    let is_sample = v8::refill_and_wait(layout, regs, regs.argument(cookie.size_arg));
+    if is_sample { 0 } else { 1 }
 }
 
 #[uprobe]

@@ -8,14 +8,17 @@
 //! collection.
 //!
 //! An allocator is used by one thread, which keeps what is known of its area.
+//!
+//! Where refills are many, the agent has them looked at in windows only. An area counts whole if its end was seen (before V8
+//! 12, if its beginning was), which is as likely as a window is open then: what is seen stands for so many times as much.
 
 use leaktrace_common::{
     counter::Counter,
     stack::StackId,
-    v8::{Check, Layout, PAGE, is_area},
+    v8::{Check, Layout, PAGE, Window, is_area},
 };
 
-use super::{check, thread::Thread};
+use super::{check, object, thread::Thread};
 use crate::{count::count, read};
 
 /// Allocators of a thread that are known at one time: V8 has one for each space of the main thread's heap that is
@@ -44,13 +47,15 @@ pub struct Area {
     /// Start of the area when it was looked at last; in V8 before 12 unknown, and its limit instead.
     started: u64,
     limit: u64,
-    /// Bytes allocated since the last sample.
+    /// Bytes allocated since the last sample, of those that were seen.
     credit: u64,
     /// How many there have to be for the next.
     due: u64,
     /// When the last one was taken, and how many times its interval was doubled since samples came too fast.
     last: u64,
-    doubled: u64,
+    doubled: u32,
+    /// In which window it was looked at last.
+    window: u32,
     awaited: Awaited,
 }
 
@@ -98,7 +103,7 @@ impl Areas {
 
     /// The oldest gives way: the collector's own, of which there are new ones in each collection, on threads that help it.
     #[inline(always)]
-    fn add(&mut self, layout: &Layout, allocator: u64, pointers: Pointers) {
+    fn add(&mut self, layout: &Layout, allocator: u64, pointers: Pointers, window: Window) {
         let place = self.next as usize % AREAS;
         self.next = self.next.wrapping_add(1);
         self.allocators[place] = allocator;
@@ -108,14 +113,15 @@ impl Areas {
         area.counted = pointers.top;
         area.started = pointers.start;
         area.limit = pointers.limit;
-        area.due = area.next_due(layout);
+        area.window = window.number;
+        area.due = area.next_due(layout, window);
     }
 }
 
 /// Before a refill: credits what was allocated until now, and says in `thread.found` what was awaited, if it is there.
 /// Returns the bytes that the next object stands for, 0 if it is not to be a sample.
 #[inline(always)]
-pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64) -> u64 {
+pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64, window: Window) -> u64 {
     thread.found.size = 0;
     let pointers = pointers(layout, allocator);
     if check::is_wanted(layout, Check::Area) {
@@ -131,16 +137,25 @@ pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64) -> u64 {
     let Some(pointers) = pointers else { return 0 };
     let Some(area) = thread.areas.find(allocator) else {
         // What it was used for before is nobody's.
-        thread.areas.add(layout, allocator, Pointers { limit: 0, ..pointers });
+        thread.areas.add(layout, allocator, Pointers { limit: 0, ..pointers }, window);
         return 0;
     };
+    area.enter(window);
     area.close(&pointers, &mut thread.found);
-    area.due(layout)
+    area.due(layout, window)
 }
 
-/// The same of one of the thread's areas, before a collection, which gives areas up.
+/// The same of one of the thread's areas, before a collection, which gives areas up; one that `is_minor` those of young objects
+/// alone.
 #[inline(always)]
-pub fn give_up(layout: &Layout, allocator: u64, area: &mut Area, found: &mut Awaited) {
+pub fn give_up(
+    layout: &Layout,
+    allocator: u64,
+    area: &mut Area,
+    found: &mut Awaited,
+    window: Option<Window>,
+    is_minor: bool,
+) {
     found.size = 0;
     if allocator == 0 {
         return;
@@ -150,15 +165,26 @@ pub fn give_up(layout: &Layout, allocator: u64, area: &mut Area, found: &mut Awa
         return;
     };
     if area.limit == 0 {
+        let Some(window) = window else {
+            area.forgo();
+            return;
+        };
+        area.enter(window);
         area.close(&pointers, found);
         return;
     }
     let used = pointers.top.wrapping_sub(area.counted);
-    // Where the area is another one by now, how far the last one got is not known: not at all, rather than too far.
+    // Where the area is another one by now, how far the last one got is not known: not at all, rather than too far. Unless
+    // nobody looked: then it was used up, as areas are.
     if area.counted != 0 && pointers.top <= area.limit && used <= PAGE {
         area.credit += used;
+    } else if area.counted != 0 && window.is_none_or(|window| window.number != area.window) {
+        area.credit += area.limit.wrapping_sub(area.counted).min(PAGE);
     }
-    area.counted = 0;
+    let stays = is_minor
+        && pointers.limit == area.limit
+        && object::is_young(layout, pointers.start) == Some(false);
+    area.counted = if stays { pointers.top } else { 0 };
 }
 
 /// Credits what was allocated until now where the area is known to be used up, and already another one.
@@ -196,6 +222,16 @@ impl Area {
         self.started = start;
     }
 
+    /// What was seen in another window says nothing of the area that there is now.
+    #[inline(always)]
+    fn enter(&mut self, window: Window) {
+        if self.window != window.number {
+            self.window = window.number;
+            self.forgo();
+            self.counted = 0;
+        }
+    }
+
     /// What was awaited is not to be found: its bytes are another sample's.
     #[inline(always)]
     fn forgo(&mut self) {
@@ -207,14 +243,14 @@ impl Area {
 
     /// The bytes that the next object stands for; 0 if it is not to be a sample.
     #[inline(always)]
-    pub fn due(&mut self, layout: &Layout) -> u64 {
+    pub fn due(&mut self, layout: &Layout, window: Window) -> u64 {
         if self.credit < self.due {
             return 0;
         }
         let weight = self.credit;
         self.credit = 0;
-        self.due = self.next_due(layout);
-        weight
+        self.due = self.next_due(layout, window);
+        weight << (window.shift & 31)
     }
 
     #[inline(always)]
@@ -225,15 +261,22 @@ impl Area {
     /// Between a half and one and a half of the interval, each as likely: a program that allocates in step with the samples
     /// would otherwise always show the same object. The interval doubles where samples come faster than the user pays for.
     #[inline(always)]
-    fn next_due(&mut self, layout: &Layout) -> u64 {
-        const MOST: u64 = 8;
+    fn next_due(&mut self, layout: &Layout, window: Window) -> u64 {
+        const MOST: u32 = 8;
         let now = read::now();
-        let apart = now - self.last;
+        let mut apart = now - self.last;
         self.last = now;
-        if apart < layout.least_apart && self.doubled < MOST {
+        // In windows they may come so much faster.
+        let least = layout.least_apart >> (window.shift & 31);
+        if apart < least && self.doubled < MOST {
             self.doubled += 1;
-        } else if apart > layout.least_apart * 4 && self.doubled > 0 {
-            self.doubled -= 1;
+        }
+        // At once, as far as it went too far: the next one is as long in coming.
+        for _ in 0..MOST {
+            if apart > least * 4 && self.doubled > 0 {
+                self.doubled -= 1;
+                apart >>= 1;
+            }
         }
         let interval = layout.interval << (self.doubled & 15);
         (interval >> 1) + ((interval >> 8).wrapping_mul(u64::from(read::random() >> 8)) >> 16)
@@ -242,7 +285,7 @@ impl Area {
 
 /// An area begins at the object at `address`. Returns the bytes that this object stands for, 0 if it is not to be a sample.
 #[inline(always)]
-pub fn open(layout: &mut Layout, thread: &mut Thread, allocator: u64, address: u64) -> u64 {
+pub fn open(layout: &mut Layout, thread: &mut Thread, allocator: u64, address: u64, window: Window) -> u64 {
     let Some(Pointers { start, top, limit }) = pointers(layout, allocator) else { return 0 };
     // The object that was just handed out lies in the area.
     let is_in = address < limit && limit - address <= PAGE;
@@ -256,8 +299,9 @@ pub fn open(layout: &mut Layout, thread: &mut Thread, allocator: u64, address: u
     if let Some(area) = thread.areas.find(allocator) {
         area.counted = address;
         area.limit = limit;
-        return area.due(layout);
+        area.window = window.number;
+        return area.due(layout, window);
     }
-    thread.areas.add(layout, allocator, Pointers { start: 0, top: address, limit });
+    thread.areas.add(layout, allocator, Pointers { start: 0, top: address, limit }, window);
     0
 }

@@ -24,7 +24,7 @@ use crate::{
 
 /// `v8::internal::GarbageCollector`: <https://github.com/nodejs/node/blob/v22.0.0/deps/v8/src/common/globals.h>
 const SCAVENGER: u32 = 0;
-const MARK_COMPACTOR: u32 = 1;
+pub const MARK_COMPACTOR: u32 = 1;
 
 /// `Heap::PerformGarbageCollection(heap, collector, reason, ..)` begins.
 #[inline(always)]

@@ -16,16 +16,22 @@ mod stack;
 mod thread;
 
 use aya_ebpf::bindings::BPF_ANY;
-use leaktrace_common::{process::ProcessId, v8::Layout};
+use leaktrace_common::{
+    process::ProcessId,
+    v8::{Layout, Window},
+};
 
 pub use self::{
     cache::FunctionCache,
     collection::{begin, end, evacuated, marked, size_of_objects, tear_down, young_moved},
-    sample::{allocate_enter, allocate_observed, allocate_return, refill},
+    sample::{allocate_enter, allocate_observed, allocate_return, refill, refill_and_wait},
     stack::with_functions,
     thread::{Thread, forget as forget_thread},
 };
-use crate::maps::V8_LAYOUTS;
+use crate::{
+    maps::{V8_LAYOUTS, V8_WINDOW},
+    read,
+};
 
 /// Where things lie in the process's V8, if it has one.
 #[inline(always)]
@@ -35,6 +41,14 @@ pub fn layout(process: ProcessId) -> Option<&'static mut Layout> {
     // process, and again when there is a copy of the builtins; `State` and `can` change here, and threads of one process
     // that do so at one time lose a check at most.
     Some(unsafe { &mut *layout })
+}
+
+/// The window that is open, if one is.
+#[inline(always)]
+pub fn window() -> Option<Window> {
+    let window = V8_WINDOW.get(0).copied().unwrap_or_default();
+    // Mostly there is no other, and the time need not be asked for.
+    (window.shift == 0 || window.is_open(read::now())).then_some(window)
 }
 
 /// Gives a child the layout of its parent, of whom it is a copy.

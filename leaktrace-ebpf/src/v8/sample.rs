@@ -10,17 +10,18 @@ use leaktrace_common::{
     counter::Counter,
     process::ProcessId,
     stack::StackId,
-    v8::{Layout, SAMPLES, Sample, SampleState, can},
+    v8::{Layout, SAMPLES, Sample, SampleState, Window, can},
 };
 
 use super::{
     area::{self, AREAS, Awaited},
+    collection::MARK_COMPACTOR,
     heap,
     object::is_tagged,
     thread::{self, Thread},
 };
 use crate::{
-    count::{count, count_by},
+    count::{add_u32, count, count_by},
     live,
     maps::{V8_FREE, V8_USED},
     read,
@@ -32,13 +33,9 @@ use crate::{
 /// An area is used up, and its allocator is about to make an object of `size` bytes in the next one.
 #[inline(always)]
 pub fn refill(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16, size: u64) {
-    let Some(thread) = thread::current() else { return };
-    // The collector allocates too, to move what lives.
-    if thread.is_collecting == 1 || thread.is_helper() || layout.can & can::SAMPLES == 0 {
-        return;
-    }
+    let Some((thread, window)) = begin_refill(layout) else { return };
     let allocator = regs.argument(0);
-    let weight = area::refill(layout, thread, allocator);
+    let weight = area::refill(layout, thread, allocator, window);
     if thread.found.size != 0 {
         let found = thread.found;
         place(layout, thread, process, &found);
@@ -52,6 +49,33 @@ pub fn refill(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16
     {
         area.wait_for(taken.stack, weight, u64::from(size as u32));
     }
+}
+
+/// The same where the refill's return is seen if it is asked for: whether it is, because its object is to be a sample.
+#[inline(always)]
+pub fn refill_and_wait(layout: &mut Layout, regs: Regs<'_>, size: u64) -> bool {
+    let Some((thread, window)) = begin_refill(layout) else { return false };
+    thread.weight = area::refill(layout, thread, regs.argument(0), window);
+    thread.size = size as u32 as u64;
+    thread.weight != 0
+}
+
+/// The thread, if what it allocates is sampled now.
+#[inline(always)]
+fn begin_refill(layout: &mut Layout) -> Option<(&'static mut Thread, Window)> {
+    let window = look(layout)?;
+    let thread = thread::current()?;
+    thread.shift = window.shift;
+    // The collector allocates too, to move what lives.
+    let is_left_out = thread.is_collecting == 1 || thread.is_helper() || layout.can & can::SAMPLES == 0;
+    (!is_left_out).then_some((thread, window))
+}
+
+/// Counts a refill, and says in which window it is, if in any.
+#[inline(always)]
+fn look(layout: &mut Layout) -> Option<Window> {
+    add_u32(&raw mut layout.state.refills, 1);
+    super::window()
 }
 
 /// Before a collection or the end of the heap: no area outlives it.
@@ -78,7 +102,8 @@ unsafe extern "C" fn close(index: u32, context: *mut Close) -> i64 {
         (&*(*context).layout.cast::<Layout>(), &mut *(*context).thread.cast::<Thread>(), (*context).process)
     };
     let Some((allocator, area)) = thread.areas.at(index) else { return 1 };
-    area::give_up(layout, allocator, area, &mut thread.found);
+    let is_minor = thread.collector != MARK_COMPACTOR;
+    area::give_up(layout, allocator, area, &mut thread.found, super::window(), is_minor);
     if thread.found.size != 0 {
         let found = thread.found;
         place(layout, thread, process, &found);
@@ -92,35 +117,39 @@ pub fn allocate_enter(layout: &Layout, size: u64) {
     let Some(thread) = thread::current() else { return };
     if thread.is_collecting == 0 && layout.can & can::SAMPLES != 0 {
         thread.size = size as u32 as u64;
+        thread.weight = thread.size;
+        thread.shift = 0;
     }
 }
 
-/// Its return: the object is there, not yet filled in.
+/// Its return, or that of a refill: the object is there, not yet filled in.
 #[inline(always)]
 pub fn allocate_return(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16) {
     let Some(thread) = thread::current() else { return };
-    let size = thread.size;
+    let (size, weight) = (thread.size, thread.weight);
     thread.size = 0;
     let object = regs.returned();
     // A failure is a small integer; the collection that follows comes to here again.
     if thread.is_collecting == 1 || size == 0 || !is_tagged(object) {
         return;
     }
-    take(layout, thread, process, object - 1, size, size, regs, hook, Start::Return);
+    take(layout, thread, process, object - 1, size, weight, regs, hook, Start::Return);
 }
 
 /// V8 before 12 says of each area's first object where it will be.
 #[inline(always)]
 pub fn allocate_observed(layout: &mut Layout, process: ProcessId, regs: Regs<'_>, hook: u16) {
+    let Some(window) = look(layout) else { return };
     let Some(thread) = thread::current() else { return };
     if thread.is_collecting == 1 || layout.can & can::SAMPLES == 0 {
         return;
     }
+    thread.shift = window.shift;
     let (allocator, address, size) = (regs.argument(0), regs.argument(1), regs.argument(2));
     // The old area is gone by now, and what it was used for is what lay between its last object and its limit.
     area::close_at_limit(thread, allocator);
     let address = address & !1;
-    let weight = area::open(layout, thread, allocator, address);
+    let weight = area::open(layout, thread, allocator, address, window);
     if weight == 0 {
         return;
     }
@@ -182,6 +211,7 @@ fn place(layout: &Layout, thread: &mut Thread, process: ProcessId, sample: &Awai
         born,
         size: size as u32,
         process: process.0,
+        shift: thread.shift as u16,
         ..Sample::default()
     };
     live::allocated(stack, weight);

@@ -31,8 +31,12 @@ pub struct Thread {
     pub looked_at: u32,
     pub died: u32,
     pub looking: u64,
-    /// Bytes of the large object that this thread is making; 0: none.
+    /// Bytes of the sampled object that this thread is making, and those that it stands for; 0: there is none.
     pub size: u64,
+    pub weight: u64,
+    /// Of the window in which the latest sample began.
+    pub shift: u32,
+    pub padding: u32,
     /// Samples from before the first collection, as a list: whose heap they are in is not known yet.
     pub pending: u32,
     /// Number of the isolate that it runs, plus 1; 0 where it has none yet.

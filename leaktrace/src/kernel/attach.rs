@@ -34,6 +34,9 @@ pub enum Program {
     V8Marked,
     V8Evacuated,
     V8Refill,
+    /// The same, run at the entry and, for a sample, at the return, which the object is known by: in place of the other where the
+    /// kernel can do that.
+    V8RefillSession,
     V8AllocateReturn,
     V8AllocateEnter,
     V8AllocateObserved,
@@ -41,7 +44,7 @@ pub enum Program {
 }
 
 impl Program {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::FreeEnter,
         Self::CallReturn,
         Self::CallAtRet,
@@ -53,6 +56,7 @@ impl Program {
         Self::V8Marked,
         Self::V8Evacuated,
         Self::V8Refill,
+        Self::V8RefillSession,
         Self::V8AllocateReturn,
         Self::V8AllocateEnter,
         Self::V8AllocateObserved,
@@ -72,11 +76,17 @@ impl Program {
             Self::V8Marked => "v8_marked",
             Self::V8Evacuated => "v8_evacuated",
             Self::V8Refill => "v8_refill",
+            Self::V8RefillSession => "v8_refill_session",
             Self::V8AllocateReturn => "v8_allocate_return",
             Self::V8AllocateEnter => "v8_allocate_enter",
             Self::V8AllocateObserved => "v8_allocate_observed",
             Self::V8TearDown => "v8_tear_down",
         }
+    }
+
+    /// Whether it is run at the entry and at the return, if it says so.
+    pub(super) const fn is_session(self) -> bool {
+        matches!(self, Self::V8RefillSession)
     }
 
     /// Whether it is run by a return probe.
@@ -147,6 +157,7 @@ impl Kernel {
         pid: Option<NonZeroU32>,
         places: &[Place],
     ) -> Result<Vec<Probe>, AttachError> {
+        let places = &self.with_sessions(places);
         let mut programs: Vec<Program> = places.iter().map(|place| place.program).collect();
         programs.sort_unstable();
         programs.dedup();
@@ -157,6 +168,10 @@ impl Kernel {
             match self.multi.as_ref().map(|multi| multi.link(program, file, pid, &places)) {
                 Some(Ok(link)) => placed.push(Probe(Link::Many(link))),
                 Some(Err(error)) if is_gone(&error) => return Err(AttachError::Gone),
+                Some(Err(error)) if program.is_session() => {
+                    let (file, offset) = (file.display().to_string(), places[0].offset);
+                    return Err(AttachError::Refused { file, offset, source: ProgramError::IOError(error) });
+                }
                 // A link for each says which place it was, if it is one.
                 Some(Err(_)) | None => {
                     self.load_one_by_one(&[program])?;
@@ -167,6 +182,17 @@ impl Kernel {
             }
         }
         Ok(placed)
+    }
+
+    /// The same places, where the kernel has them with the program that sees the returns which it asks for.
+    fn with_sessions(&mut self, places: &[Place]) -> Vec<Place> {
+        let mut places = places.to_vec();
+        for place in &mut places {
+            if place.program == Program::V8Refill && self.has_sessions() {
+                place.program = Program::V8RefillSession;
+            }
+        }
+        places
     }
 
     fn attach_one(

@@ -97,7 +97,10 @@ impl Kernel {
 
     /// Loads everything that may be wanted later: then a library that a child maps has its probes without delay.
     pub fn load_all(&mut self) -> Result<(), LoadError> {
-        self.load_programs(&Program::ALL)
+        let has_sessions = self.has_sessions();
+        let programs: Vec<Program> =
+            Program::ALL.into_iter().filter(|program| has_sessions || !program.is_session()).collect();
+        self.load_programs(&programs)
     }
 
     /// Loads those of these programs that are not yet.
@@ -285,6 +288,17 @@ impl Kernel {
     pub fn v8_state(&self, process: ProcessId) -> Option<v8::State> {
         let layout: v8::Layout = tables::get(self.fd("V8_LAYOUTS").ok()?, &process.0).ok()?;
         Some(layout.state)
+    }
+
+    /// When refills of V8's allocation areas are looked at from now on, in all processes.
+    pub fn set_v8_window(&self, window: v8::Window) -> Result<(), LoadError> {
+        let table = "V8_WINDOW";
+        tables::insert(self.fd(table)?, &0u32, &window).map_err(|source| table_error(table, source))
+    }
+
+    /// Whether programs can be asked at a function's entry if they want to see its return (Linux 6.13 and newer).
+    pub fn has_sessions(&mut self) -> bool {
+        self.multi.as_mut().is_some_and(Multi::has_sessions)
     }
 
     /// Gives the room free that the V8 of a process took which is gone.

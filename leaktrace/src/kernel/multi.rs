@@ -43,6 +43,10 @@ const BPF_BTF_LOAD: libc::c_int = 18;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 /// `enum bpf_attach_type`.
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+/// From 6.13 on: a program that is run at a function's entry says whether it is to be run at the return
+/// (<https://github.com/torvalds/linux/commit/d920179b3d4842a0e27cae54fdddbe5ef3977e73>).
+const BPF_TRACE_UPROBE_SESSION: u32 = 57;
+const SESSIONS: (u32, u32) = (6, 13);
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
 /// `union bpf_attr` to load a program.
@@ -100,6 +104,7 @@ struct Link {
 
 /// The programs, each loaded when it is first wanted.
 pub(super) struct Multi {
+    version: (u32, u32),
     object: Object,
     /// What the kernel knows callbacks by.
     types: OwnedFd,
@@ -110,9 +115,7 @@ impl Multi {
     /// None where the kernel has no such links, or none to be trusted.
     pub(super) fn new(bytes: &[u8], ebpf: &Ebpf) -> Option<Self> {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-        if features::version(&release)? < TRUSTED {
-            return None;
-        }
+        let version = features::version(&release).filter(|version| *version >= TRUSTED)?;
         let mut object = Object::parse(bytes).ok()?;
         let types = object.fixup_and_sanitize_btf(aya::features().btf()?).ok()??.to_bytes();
         let types = load_types(&types).ok()?;
@@ -124,7 +127,7 @@ impl Multi {
             maps.iter().filter_map(|(name, map)| Some((name.as_str(), *made.get(name.as_str())?, map)));
         object.relocate_maps(of_each, &code).ok()?;
         object.relocate_calls(&code).ok()?;
-        Some(Self { object, types, loaded: HashMap::new() })
+        Some(Self { version, object, types, loaded: HashMap::new() })
     }
 
     /// Loads those of the programs that are not yet.
@@ -146,6 +149,11 @@ impl Multi {
         Ok(())
     }
 
+    /// Whether programs can be asked at a function's entry if they want to see its return.
+    pub(super) fn has_sessions(&mut self) -> bool {
+        self.version >= SESSIONS && self.load(&[Program::V8RefillSession]).is_ok()
+    }
+
     /// A program that is loaded.
     pub(super) fn loaded(&self, program: Program) -> Option<&OwnedFd> {
         self.loaded.get(&program)
@@ -162,7 +170,7 @@ impl Multi {
             instruction_count: function.instructions.len() as u32,
             instructions: function.instructions.as_ptr() as u64,
             license: self.object.license.as_ptr() as u64,
-            attach_type: BPF_TRACE_UPROBE_MULTI,
+            attach_type: kind_of_link(program),
             types_fd: self.types.as_raw_fd() as u32,
             function_size: function.func_info_rec_size as u32,
             functions: functions.as_ptr() as u64,
@@ -190,7 +198,7 @@ impl Multi {
         let cookies: Vec<u64> = places.iter().map(|place| place.cookie).collect();
         let mut link = Link {
             program_fd: loaded.as_raw_fd() as u32,
-            attach_type: BPF_TRACE_UPROBE_MULTI,
+            attach_type: kind_of_link(program),
             path: path.as_ptr() as u64,
             offsets: offsets.as_ptr() as u64,
             cookies: cookies.as_ptr() as u64,
@@ -202,6 +210,10 @@ impl Multi {
         // SAFETY: the path ends with a zero, and both lists are live and of `count` words.
         owned(unsafe { bpf(BPF_LINK_CREATE, &mut link) })
     }
+}
+
+const fn kind_of_link(program: Program) -> u32 {
+    if program.is_session() { BPF_TRACE_UPROBE_SESSION } else { BPF_TRACE_UPROBE_MULTI }
 }
 
 fn load_types(types: &[u8]) -> io::Result<OwnedFd> {

@@ -27,6 +27,20 @@ pub(super) struct Numbers {
     pub(super) deaths: [u32; AGE_BUCKETS],
 }
 
+impl Numbers {
+    /// The blocks; samples as what they stand for now.
+    pub(super) fn listed(&self) -> Vec<LiveBlock> {
+        if self.samples.is_empty() {
+            return self.blocks.clone();
+        }
+        self.samples.iter().map(block).collect()
+    }
+}
+
+const fn block(sample: &Sample) -> LiveBlock {
+    LiveBlock { size: sample.weight, born: sample.born, address: 0 }
+}
+
 impl Heap {
     /// Stacks that allocated.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ProcessId, StackId, &Numbers)> {
@@ -73,10 +87,10 @@ impl Heap {
         self.stacks.entry((process, stack)).or_default().blocks.push(block);
     }
 
-    pub(super) fn sample(&mut self, sample: Sample) {
+    pub(super) fn sample(&mut self, sample: Sample, at: u64) {
         let numbers = self.stacks.entry((ProcessId(sample.process), StackId(sample.stack))).or_default();
-        numbers.blocks.push(LiveBlock { size: sample.weight, born: sample.born, address: 0 });
-        numbers.samples.push(sample);
+        numbers.blocks.push(block(&sample));
+        numbers.samples.push(Sample { weight: sample.weight_at(at), ..sample });
     }
 
     /// Takes the counters of all blocks without a stack, after the blocks; `or_else` has them if no process

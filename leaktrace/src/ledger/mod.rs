@@ -246,7 +246,7 @@ impl Ledger {
             let process = ProcessId(sample.process);
             // What an exec took with it, and what nobody would know to be dead, is live to no one's knowledge.
             if !self.is_replaced(process) && self.is_followed(process) {
-                self.heap.sample(sample);
+                self.heap.sample(sample, at);
             }
         }
         if let Some(entry) = unknown {
@@ -316,7 +316,8 @@ impl Ledger {
         for (process, stack, numbers) in self.heap.iter() {
             if let Some(process) = self.processes.get(&process) {
                 let kind = if self.is_javascript(process.id, stack) { Kind::JavaScript } else { Kind::Heap };
-                let mut site = self.site(process, stack, kind, numbers.totals, numbers.blocks.clone());
+                let blocks = numbers.listed();
+                let mut site = self.site(process, stack, kind, numbers.totals, blocks);
                 site.samples = numbers.samples.iter().collect();
                 site.deaths = numbers.deaths;
                 sites.push(site);

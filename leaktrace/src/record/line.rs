@@ -184,6 +184,9 @@ pub(super) struct Sampled {
     state: u32,
     instance_type: u16,
     constructor: u64,
+    /// Not there in streams of before there were windows.
+    #[serde(default)]
+    shift: u16,
 }
 
 /// What a line holds.
@@ -497,7 +500,7 @@ fn snapshot(
 impl From<&Sample> for Sampled {
     fn from(sample: &Sample) -> Self {
         let Sample { process, heap, stack, weight, size, born, born_major, .. } = *sample;
-        let Sample { minor_survived, major_survived, state, instance_type, constructor, .. } = *sample;
+        let Sample { minor_survived, major_survived, state, instance_type, constructor, shift, .. } = *sample;
         let constructor = constructor.0;
         Self {
             process,
@@ -512,6 +515,7 @@ impl From<&Sample> for Sampled {
             state,
             instance_type,
             constructor,
+            shift,
         }
     }
 }
@@ -519,7 +523,8 @@ impl From<&Sample> for Sampled {
 impl From<Sampled> for Sample {
     fn from(sampled: Sampled) -> Self {
         let Sampled { process, heap, stack, weight, size, born, born_major, .. } = sampled;
-        let Sampled { minor_survived, major_survived, state, instance_type, constructor, .. } = sampled;
+        let Sampled { minor_survived, major_survived, state, instance_type, constructor, shift, .. } =
+            sampled;
         let constructor = FunctionKey(constructor);
         Self {
             process,
@@ -534,6 +539,7 @@ impl From<Sampled> for Sample {
             state,
             instance_type,
             constructor,
+            shift,
             ..Self::default()
         }
     }

@@ -21,8 +21,14 @@ pub(super) const OF_95_PERCENT: f64 = 1.96;
 pub struct JavaScript {
     /// `V8 11.3.244.8`
     pub engine: String,
-    /// Mean bytes of allocation between two samples.
+    /// Mean bytes of allocation between two samples, unless there would be too many of them.
     pub sample_interval: u64,
+    /// How many were taken.
+    #[serde(default)]
+    pub samples: u64,
+    /// Part of the time in which refills of V8's allocation areas were looked at: less than 1 where they are many.
+    #[serde(default = "all")]
+    pub refills_seen: f64,
     /// What is not seen of it, and why.
     pub unseen: Vec<String>,
     /// Whether it is known of samples if they live; if not, none is counted as live or judged.
@@ -110,6 +116,8 @@ impl JavaScript {
         Self {
             engine: format!("V8 {}", engine.version),
             sample_interval: engine.interval,
+            samples: own().map(|site| site.totals.allocs).sum(),
+            refills_seen: all(),
             unseen: engine.unseen.clone(),
             followed: engine.followed,
             sampled_bytes: own().map(|site| site.totals.alloc_bytes).sum(),
@@ -121,6 +129,10 @@ impl JavaScript {
             collections_left_out: collections.dropped,
         }
     }
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 impl Estimate {

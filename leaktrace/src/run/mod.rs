@@ -12,6 +12,7 @@ mod metrics;
 mod notice;
 mod output;
 mod outputs;
+mod placed;
 mod probes;
 mod proving;
 mod push;
@@ -365,7 +366,7 @@ fn made(
     let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
     let mut report = Report::new(&session.ledger, names, report::Options { older_than_ns });
     report.watch = session.watch;
-    report.cost = windows.cost(session);
+    windows.complete(&mut report, session);
     report.coverage.unread_processes = session.unread_processes();
     judging.complete(report, session, names)
 }

@@ -10,13 +10,13 @@ use std::{
 
 use leaktrace_common::{hook::Cookie, v8::Point};
 
-use super::{Failure, engines::BuiltinsInFile};
+use super::{Failure, engines::BuiltinsInFile, placed::Placed};
 use crate::{
     binary::{Binary, debug_file},
     event::{BinaryId, FileOffset},
     kernel::{
         Kernel,
-        attach::{AttachError, Place, Probe, Program},
+        attach::{AttachError, Place, Program},
     },
     probe_site::Returns,
     process::OpenBinary,
@@ -105,11 +105,10 @@ pub(super) struct Probes {
     /// One attachment for every process that maps the file, or one a process.
     everyone: bool,
     at_entry: bool,
-    /// They go when this does: those of engines, and those of native memory, which may come and go.
-    of_engines: Vec<Probe>,
-    of_heap: Vec<Probe>,
-    /// Where the latter are placed again.
-    heap_places: Vec<(BinaryId, Option<NonZeroU32>, Vec<Place>)>,
+    /// Those of native memory, of refills of V8's allocation areas, and the others of engines.
+    of_heap: Placed,
+    of_refills: Placed,
+    of_engines: Placed,
     /// Programs with a probe on an instruction that the kernel has to single-step.
     stepped: HashSet<Program>,
     binaries: Vec<KnownBinary>,
@@ -131,9 +130,9 @@ impl Probes {
             heaps,
             everyone,
             at_entry,
-            of_engines: Vec::new(),
-            of_heap: Vec::new(),
-            heap_places: Vec::new(),
+            of_heap: Placed::default(),
+            of_refills: Placed::default(),
+            of_engines: Placed::default(),
             stepped: HashSet::new(),
             binaries: Vec::new(),
             by_inode: HashMap::new(),
@@ -224,32 +223,23 @@ impl Probes {
         self.binary(id).builtins.as_ref()
     }
 
-    /// Takes the probes of native memory back, all at once: the kernel removes those of a link and then waits, which need hold
-    /// up neither the next ones nor anybody else. `until` is kept until they are gone.
+    /// Takes the probes of native memory back. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
-        for probe in self.of_heap.drain(..) {
-            let until = Arc::clone(until);
-            // Where there can be no thread it is dropped here and now.
-            let _ = std::thread::Builder::new().spawn(move || {
-                drop(probe);
-                drop(until);
-            });
-        }
+        self.of_heap.lift(until);
     }
 
     /// Places them again, wherever there is still a process.
     pub(super) fn place_again(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
-        let mut gone = Vec::new();
-        for (at, (id, scope, places)) in self.heap_places.iter().enumerate() {
-            let path = self.binaries[id.0 as usize].file.probe_path();
-            match kernel.attach(&path, *scope, places) {
-                Ok(probes) => self.of_heap.extend(probes),
-                Err(error) if error.target_gone() => gone.push(at),
-                Err(error) => return Err(error),
-            }
-        }
-        gone.into_iter().rev().for_each(|at| drop(self.heap_places.swap_remove(at)));
-        Ok(())
+        self.of_heap.place_again(kernel, &self.binaries)
+    }
+
+    /// The same for those of refills of V8's allocation areas.
+    pub(super) fn lift_refills(&mut self) {
+        self.of_refills.lift(&Arc::new(()));
+    }
+
+    pub(super) fn place_refills_again(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
+        self.of_refills.place_again(kernel, &self.binaries)
     }
 
     /// Whether a probe of this program is single-stepped.
@@ -263,7 +253,7 @@ impl Probes {
 
     /// A file with an allocator in it that is not glibc's, if one is probed.
     pub(super) fn other_allocator(&self) -> Option<String> {
-        let mut probed = self.heap_places.iter().map(|(id, ..)| self.binary(*id));
+        let mut probed = self.of_heap.files().map(|id| self.binary(id));
         probed.find(|known| !known.glibc).map(KnownBinary::name)
     }
 
@@ -338,7 +328,7 @@ impl Probes {
             return Ok(None);
         }
         let mut attached = Attached { functions: found.len(), ..Attached::default() };
-        let (mut of_heap, mut of_engine) = (Vec::new(), Vec::new());
+        let (mut of_heap, mut of_refills, mut of_engine) = (Vec::new(), Vec::new(), Vec::new());
         for (number, hook) in (known.first_hook..).zip(found) {
             let mut cookie = hook.cookie(number);
             if self.at_entry {
@@ -355,22 +345,23 @@ impl Probes {
             }
         }
         for (number, point) in (first_point..).zip(points) {
-            of_engine.push(Place {
+            let is_refill = matches!(point.point, Point::AllocateSlow | Point::AllocateObserved);
+            let places = if is_refill { &mut of_refills } else { &mut of_engine };
+            places.push(Place {
                 program: program_of(point),
                 offset: point.at.0,
                 cookie: cookie_of(point, number),
             });
             attached.engine_probes += 1;
         }
-        let path = known.file.probe_path();
-        let mut place =
-            |places: &[Place]| kernel.attach(&path, scope, places).map_err(|error| failed(error, pid));
-        self.of_heap.extend(place(&of_heap)?);
-        // Before the engine's, which may be refused: these stand, and have to be found again after a pause.
-        if !of_heap.is_empty() {
-            self.heap_places.push((id, scope, of_heap));
+        // The engine's may be refused: those of native memory stand then.
+        for (placed, places) in [
+            (&mut self.of_heap, of_heap),
+            (&mut self.of_engines, of_engine),
+            (&mut self.of_refills, of_refills),
+        ] {
+            placed.add(kernel, (id, known), scope, places).map_err(|error| failed(error, pid))?;
         }
-        self.of_engines.extend(place(&of_engine)?);
         Ok(Some(attached))
     }
 }

@@ -116,6 +116,8 @@ fn engine() -> JavaScript {
     JavaScript {
         engine: "V8 11.3.244.8".to_owned(),
         sample_interval: 1000,
+        samples: 40,
+        refills_seen: 0.125,
         unseen: Vec::new(),
         followed: true,
         sampled_bytes: 9000,

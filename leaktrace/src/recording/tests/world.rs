@@ -97,6 +97,8 @@ impl World {
         let javascript = JavaScript {
             engine: "V8 11.3.244.8".into(),
             sample_interval: 512 << 10,
+            samples: 40,
+            refills_seen: 0.125,
             unseen: vec!["code of WebAssembly".into()],
             followed: true,
             sampled_bytes: 1 << 30,

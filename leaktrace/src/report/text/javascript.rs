@@ -16,7 +16,7 @@ const TYPES_OF_STACK: usize = 3;
 /// Lines below the process.
 pub(super) fn process(javascript: &JavaScript, styles: &Styles, out: &mut dyn Write) -> io::Result<()> {
     let JavaScript { engine, sample_interval, unseen, followed, sampled_bytes, live, types, .. } = javascript;
-    let JavaScript { minor, major, .. } = javascript;
+    let JavaScript { minor, major, samples, refills_seen, .. } = javascript;
     let Styles { amount, faint, warning } = styles;
     write!(out, "JavaScript ({}): {amount}", printable(engine))?;
     if *followed {
@@ -29,7 +29,13 @@ pub(super) fn process(javascript: &JavaScript, styles: &Styles, out: &mut dyn Wr
             "{allocated}{amount:#} allocated; what lives of it is not known, {faint}stacks are in --json"
         )?;
     }
-    writeln!(out, ", one in {}{faint:#}", bytes(*sample_interval))?;
+    // Large objects are samples all, and make them seem closer.
+    let apart = sampled_bytes.checked_div(*samples).unwrap_or_default().max(*sample_interval);
+    write!(out, ", one in {}", bytes(apart))?;
+    if *refills_seen < 1.0 {
+        write!(out, ", taken in {:.0} % of the time", 100.0 * refills_seen)?;
+    }
+    writeln!(out, "{faint:#}")?;
     if let Some(named) = named(types, TYPES) {
         writeln!(out, "  by type: {named}")?;
     }

@@ -1,12 +1,13 @@
-//! Native memory is watched, or not for a while.
+//! Native memory is watched, or not for a while; and so are refills of V8's allocation areas.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use leaktrace_common::{
     counter::Counter,
     live::{Block, BlockKey},
     process::ProcessId,
     stack::{AGE_UNIT_SHIFT, StackEntry, age_bucket},
+    v8::Window,
 };
 
 use super::{
@@ -17,6 +18,7 @@ use crate::{
     event::{Event, Snapshot},
     kernel::{
         attach::Program,
+        clock,
         cost::{Runs, Timing, Traps},
     },
 };
@@ -113,6 +115,33 @@ impl Session {
     /// Processes that run and are traced.
     pub(in super::super) fn running(&self) -> impl Iterator<Item = (ProcessId, u32)> {
         self.targets.iter().map(|target| (target.process, target.pid.get()))
+    }
+
+    /// Refills of V8's allocation areas and nanoseconds of CPU time, of each running process that has V8.
+    pub(in super::super) fn refills(&self) -> HashMap<ProcessId, (u32, u64)> {
+        let of = |(process, pid)| {
+            let refills = self.kernel.v8_state(process)?.refills;
+            Some((process, (refills, clock::of_process(pid)?)))
+        };
+        self.running().filter(|(process, _)| self.engines.knows(*process)).filter_map(of).collect()
+    }
+
+    /// Whether they can be left unseen for a while, and their probes be placed again at once.
+    pub(in super::super) fn can_pause_refills(&mut self) -> bool {
+        self.kernel.has_sessions()
+    }
+
+    pub(in super::super) fn lift_refills(&mut self) {
+        self.probes.lift_refills();
+    }
+
+    pub(in super::super) fn place_refills(&mut self) -> Result<(), Failure> {
+        Ok(self.probes.place_refills_again(&mut self.kernel)?)
+    }
+
+    /// When they are looked at.
+    pub(in super::super) fn open_refills(&self, window: Window) -> Result<(), Failure> {
+        Ok(self.kernel.set_v8_window(window)?)
     }
 
     pub(in super::super) fn pids(&self) -> impl Iterator<Item = u32> {

@@ -1,4 +1,4 @@
-//! Keeps the cost of native probes within the budget: where it does not fit, they stand for a moment now and then.
+//! Keeps the cost of probes within the budget. JavaScript's are few, see [`refills`]. Native ones: where it does not fit, they stand for a moment now and then.
 //!
 //! While they stand, the kernel times what they run; what that takes is weighed against what the processes do. When the credit
 //! is used up, the probes are lifted, and between windows the heap itself tells what became of the blocks that lived (see
@@ -6,6 +6,7 @@
 
 mod budget;
 mod followed;
+mod refills;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +20,7 @@ pub(super) use self::followed::Fates;
 use self::{
     budget::{Budget, Own},
     followed::Followed,
+    refills::Refills,
 };
 use super::{Failure, session::Session};
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
         clock,
         cost::{Runs, Timing, Traps},
     },
-    report::Cost,
+    report::{Cost, Report},
 };
 
 /// How often what was spent is looked at.
@@ -68,6 +70,7 @@ pub(super) struct Windows {
     read_at: u64,
     followed: Followed,
     has_warned: bool,
+    refills: Refills,
 }
 
 impl Windows {
@@ -119,11 +122,14 @@ impl Windows {
             read_at: 0,
             followed: Followed::default(),
             has_warned: false,
+            // Else the user has said how many samples there are to be.
+            refills: Refills::new(plan.javascript && plan.js_interval.is_none()),
         }
     }
 
     /// Looks what was spent, and lets probes stand or lifts them by that.
     pub(super) fn turn(&mut self, session: &mut Session) -> Result<(), Failure> {
+        self.refills.turn(session)?;
         // Each process has to be asked for its time.
         let apart = LOOK * (1 + session.pids().count() as u64 / PROCESSES);
         if self.traps.is_none() || clock::now() < self.looked + apart {
@@ -184,8 +190,14 @@ impl Windows {
         self.budget.pass(Duration::from_nanos(time), used, spent);
     }
 
-    /// For the report.
-    pub(super) fn cost(&self, session: &Session) -> Option<Cost> {
+    /// What the report says of it.
+    pub(super) fn complete(&self, report: &mut Report, session: &Session) {
+        report.cost = self.cost(session);
+        let engines = report.processes.iter_mut().filter_map(|process| process.javascript.as_mut());
+        engines.for_each(|engine| engine.refills_seen = self.refills.seen());
+    }
+
+    fn cost(&self, session: &Session) -> Option<Cost> {
         self.traps?;
         Some(Cost {
             budget: (!self.is_exact).then(|| self.budget.share()),

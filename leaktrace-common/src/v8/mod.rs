@@ -3,7 +3,11 @@
 //! Pointers between V8's objects are tagged: their lowest bit is 1. Offsets here are from an object's start, which is
 //! its tagged pointer less 1. A small integer is in the upper half of a word whose lowest bit is 0.
 
+mod sample;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use self::sample::{SAMPLES, Sample, SampleState, Window};
 
 /// Names a JavaScript function for as long as its process lives, whatever the collector moves: the id of its script
 /// (20 bits) and the number of its literal within (24 bits), and of which isolate, as each numbers its scripts anew (12
@@ -282,7 +286,8 @@ pub struct State {
     pub checked: [Checked; Check::ALL.len()],
     /// Bits of [`can`] that were given up.
     pub given_up: u32,
-    pub padding: u32,
+    /// Refills of allocation areas since tracing began, as far as probes stood; it wraps around.
+    pub refills: u32,
 }
 
 /// Size in bytes and alignment of V8's pages.
@@ -334,54 +339,6 @@ impl TryFrom<u8> for Point {
     }
 }
 
-/// A sampled object: value of the kernel map `V8_SAMPLES`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Sample {
-    /// Where it is now.
-    pub address: u64,
-    /// [`Heap::id`] of its isolate's heap; 0 before the thread's first collection.
-    pub heap: u64,
-    /// [`crate::stack::StackId`]
-    pub stack: u64,
-    /// Bytes of allocation that this sample stands for.
-    pub weight: u64,
-    /// When it was taken, nanoseconds of `CLOCK_MONOTONIC`.
-    pub born: u64,
-    /// Constructor of an object that JavaScript made; 0: none, or not looked yet.
-    pub constructor: FunctionKey,
-    /// The object's own size in bytes.
-    pub size: u32,
-    /// [`crate::process::ProcessId`]
-    pub process: u32,
-    /// [`SampleState`]
-    pub state: u32,
-    /// Whole collections of its heap before it was made.
-    pub born_major: u32,
-    /// Collections that it has outlived.
-    pub minor_survived: u16,
-    pub major_survived: u16,
-    /// Of its map, once a collection has looked; 0 before.
-    pub instance_type: u16,
-    pub padding: u16,
-    /// The next of the same list, for the kernel side.
-    pub next: u32,
-    pub padding_2: u32,
-}
-
-/// Where a [`Sample`] stands.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SampleState {
-    /// Nothing is here.
-    Free = 0,
-    /// No collection has seen it yet.
-    Fresh = 1,
-    /// Among the young objects.
-    Young = 2,
-    Old = 3,
-}
-
 /// Key of the kernel map `V8_HEAPS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -429,9 +386,6 @@ impl Heap {
         *list = number;
     }
 }
-
-/// Length of the map `V8_SAMPLES`: at half a MiB a sample, 32 GiB of live objects.
-pub const SAMPLES: u32 = 1 << 16;
 
 /// Key of the kernel map `V8_FUNCTIONS`.
 #[repr(C)]

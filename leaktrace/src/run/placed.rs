@@ -1,0 +1,77 @@
+//! Probes that are placed, taken back and placed again together.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use super::probes::KnownBinary;
+use crate::{
+    event::BinaryId,
+    kernel::{
+        Kernel,
+        attach::{AttachError, Place, Probe},
+    },
+};
+
+/// Of one process, or of every one that maps the file.
+type Scope = Option<NonZeroU32>;
+
+#[derive(Default)]
+pub(super) struct Placed {
+    /// They go when this does.
+    standing: Vec<Probe>,
+    /// Where they are placed again.
+    places: Vec<(BinaryId, Scope, Vec<Place>)>,
+}
+
+impl Placed {
+    /// Places these too.
+    pub(super) fn add(
+        &mut self,
+        kernel: &mut Kernel,
+        (id, known): (BinaryId, &KnownBinary),
+        scope: Scope,
+        places: Vec<Place>,
+    ) -> Result<(), AttachError> {
+        if !places.is_empty() {
+            self.standing.extend(kernel.attach(&known.file.probe_path(), scope, &places)?);
+            self.places.push((id, scope, places));
+        }
+        Ok(())
+    }
+
+    /// Takes them back, all at once: the kernel removes those of a link and then waits, which need hold up neither the next ones
+    /// nor anybody else. `until` is kept until they are gone.
+    pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
+        for probe in self.standing.drain(..) {
+            let until = Arc::clone(until);
+            // Where there can be no thread it is dropped here and now.
+            let _ = std::thread::Builder::new().spawn(move || {
+                drop(probe);
+                drop(until);
+            });
+        }
+    }
+
+    /// Places them again, wherever there is still a process.
+    pub(super) fn place_again(
+        &mut self,
+        kernel: &mut Kernel,
+        binaries: &[KnownBinary],
+    ) -> Result<(), AttachError> {
+        let mut gone = Vec::new();
+        for (at, (id, scope, places)) in self.places.iter().enumerate() {
+            let path = binaries[id.0 as usize].file.probe_path();
+            match kernel.attach(&path, *scope, places) {
+                Ok(probes) => self.standing.extend(probes),
+                Err(error) if error.target_gone() => gone.push(at),
+                Err(error) => return Err(error),
+            }
+        }
+        gone.into_iter().rev().for_each(|at| drop(self.places.swap_remove(at)));
+        Ok(())
+    }
+
+    /// The files that they are in.
+    pub(super) fn files(&self) -> impl Iterator<Item = BinaryId> {
+        self.places.iter().map(|(id, ..)| *id)
+    }
+}
