@@ -48,13 +48,10 @@ fn lives_through_attaching_and_detaching(major: u32, node: &Path) {
         let until = Instant::now() + seconds() / FLAGS.len() as u32;
         let first = runs;
         while Instant::now() < until || runs == first {
-            // Alone, V8's probes come and go faster; with malloc's, stacks run through both.
-            let flags_of_ours: &[&str] = if runs.is_multiple_of(2) { &[] } else { &["--only", "javascript"] };
-            let agent =
-                Agent::attach(&[program.pid()], &[&["--js-interval", "64KiB"], flags_of_ours].concat())
-                    .unwrap_or_else(|error| {
-                        panic!("node {major} {flags:?}: {error:?}\n{}", ended(&mut program))
-                    });
+            // Alone, V8's probes come and go faster, and those of refills in windows; with malloc's, stacks run through both.
+            let ours = [["--js-interval", "64KiB"], ["--only", "javascript"]][runs as usize % 2];
+            let agent = Agent::attach(&[program.pid()], &ours)
+                .unwrap_or_else(|error| panic!("node {major} {flags:?}: {error:?}\n{}", ended(&mut program)));
             thread::sleep(Duration::from_millis(500 + u64::from(runs * 617 % 2000)));
             runs += 1;
             if runs.is_multiple_of(3) {
