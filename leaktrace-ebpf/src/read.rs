@@ -5,7 +5,8 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
     generated::{
-        bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_get_func_ip, bpf_probe_read_kernel, bpf_probe_read_user,
+        bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_get_func_ip, bpf_probe_read_kernel,
+        bpf_probe_read_user,
     },
 };
 

@@ -10,7 +10,7 @@
 //! An allocator is used by one thread, which keeps what is known of its area.
 //!
 //! Where refills are many, the agent has them looked at in windows only. An area counts whole if its end was seen (before V8
-//! 12, if its beginning was), which is as likely as a window is open then: what is seen stands for so many times as much.
+//! 12, if its beginning was), which is as likely as a window is open then: its bytes stand for so many times as much.
 
 use leaktrace_common::{
     counter::Counter,
@@ -47,15 +47,17 @@ pub struct Area {
     /// Start of the area when it was looked at last; in V8 before 12 unknown, and its limit instead.
     started: u64,
     limit: u64,
-    /// Bytes allocated since the last sample, of those that were seen.
+    /// Bytes allocated since the last sample.
     credit: u64,
     /// How many there have to be for the next.
     due: u64,
     /// When the last one was taken, and how many times its interval was doubled since samples came too fast.
     last: u64,
     doubled: u32,
-    /// In which window it was looked at last.
+    /// The window that it was looked at last in.
     window: u32,
+    shift: u32,
+    padding: u32,
     awaited: Awaited,
 }
 
@@ -113,8 +115,8 @@ impl Areas {
         area.counted = pointers.top;
         area.started = pointers.start;
         area.limit = pointers.limit;
-        area.window = window.number;
-        area.due = area.next_due(layout, window);
+        area.see_in(window);
+        area.due = area.next_due(layout);
     }
 }
 
@@ -142,7 +144,7 @@ pub fn refill(layout: &mut Layout, thread: &mut Thread, allocator: u64, window: 
     };
     area.enter(window);
     area.close(&pointers, &mut thread.found);
-    area.due(layout, window)
+    area.due(layout)
 }
 
 /// The same of one of the thread's areas, before a collection, which gives areas up; one that `is_minor` those of young objects
@@ -177,13 +179,12 @@ pub fn give_up(
     // Where the area is another one by now, how far the last one got is not known: not at all, rather than too far. Unless
     // nobody looked: then it was used up, as areas are.
     if area.counted != 0 && pointers.top <= area.limit && used <= PAGE {
-        area.credit += used;
+        area.credit(used);
     } else if area.counted != 0 && window.is_none_or(|window| window.number != area.window) {
-        area.credit += area.limit.wrapping_sub(area.counted).min(PAGE);
+        area.credit(area.limit.wrapping_sub(area.counted).min(PAGE));
     }
-    let stays = is_minor
-        && pointers.limit == area.limit
-        && object::is_young(layout, pointers.start) == Some(false);
+    let stays =
+        is_minor && pointers.limit == area.limit && object::is_young(layout, pointers.start) == Some(false);
     area.counted = if stays { pointers.top } else { 0 };
 }
 
@@ -194,7 +195,7 @@ pub fn close_at_limit(thread: &mut Thread, allocator: u64) {
     if area.counted != 0 {
         let used = area.limit.wrapping_sub(area.counted);
         if used <= PAGE {
-            area.credit += used;
+            area.credit(used);
         }
         area.counted = 0;
     }
@@ -217,7 +218,7 @@ impl Area {
             self.forgo();
         }
         let from = if is_new || self.counted < start || self.counted > top { start } else { self.counted };
-        self.credit += top - from;
+        self.credit(top - from);
         self.counted = top;
         self.started = start;
     }
@@ -226,10 +227,22 @@ impl Area {
     #[inline(always)]
     fn enter(&mut self, window: Window) {
         if self.window != window.number {
-            self.window = window.number;
+            self.see_in(window);
             self.forgo();
             self.counted = 0;
         }
+    }
+
+    #[inline(always)]
+    fn see_in(&mut self, window: Window) {
+        self.window = window.number;
+        self.shift = window.shift & 31;
+    }
+
+    /// So many bytes were allocated, seen in a window or not.
+    #[inline(always)]
+    fn credit(&mut self, seen: u64) {
+        self.credit += seen << (self.shift & 31);
     }
 
     /// What was awaited is not to be found: its bytes are another sample's.
@@ -243,14 +256,14 @@ impl Area {
 
     /// The bytes that the next object stands for; 0 if it is not to be a sample.
     #[inline(always)]
-    pub fn due(&mut self, layout: &Layout, window: Window) -> u64 {
+    pub fn due(&mut self, layout: &Layout) -> u64 {
         if self.credit < self.due {
             return 0;
         }
         let weight = self.credit;
         self.credit = 0;
-        self.due = self.next_due(layout, window);
-        weight << (window.shift & 31)
+        self.due = self.next_due(layout);
+        weight
     }
 
     #[inline(always)]
@@ -261,13 +274,13 @@ impl Area {
     /// Between a half and one and a half of the interval, each as likely: a program that allocates in step with the samples
     /// would otherwise always show the same object. The interval doubles where samples come faster than the user pays for.
     #[inline(always)]
-    fn next_due(&mut self, layout: &Layout, window: Window) -> u64 {
+    fn next_due(&mut self, layout: &Layout) -> u64 {
         const MOST: u32 = 8;
         let now = read::now();
         let mut apart = now - self.last;
         self.last = now;
         // In windows they may come so much faster.
-        let least = layout.least_apart >> (window.shift & 31);
+        let least = layout.least_apart >> (self.shift & 31);
         if apart < least && self.doubled < MOST {
             self.doubled += 1;
         }
@@ -299,8 +312,8 @@ pub fn open(layout: &mut Layout, thread: &mut Thread, allocator: u64, address: u
     if let Some(area) = thread.areas.find(allocator) {
         area.counted = address;
         area.limit = limit;
-        area.window = window.number;
-        return area.due(layout, window);
+        area.see_in(window);
+        return area.due(layout);
     }
     thread.areas.add(layout, allocator, Pointers { start: 0, top: address, limit }, window);
     0

@@ -18,12 +18,14 @@ type Scope = Option<NonZeroU32>;
 pub(super) struct Placed {
     /// They go when this does.
     standing: Vec<Probe>,
+    /// They were taken back.
+    are_lifted: bool,
     /// Where they are placed again.
     places: Vec<(BinaryId, Scope, Vec<Place>)>,
 }
 
 impl Placed {
-    /// Places these too.
+    /// Places these too: with the others, if those are to be placed again.
     pub(super) fn add(
         &mut self,
         kernel: &mut Kernel,
@@ -31,16 +33,20 @@ impl Placed {
         scope: Scope,
         places: Vec<Place>,
     ) -> Result<(), AttachError> {
-        if !places.is_empty() {
-            self.standing.extend(kernel.attach(&known.file.probe_path(), scope, &places)?);
-            self.places.push((id, scope, places));
+        if places.is_empty() {
+            return Ok(());
         }
+        if !self.are_lifted {
+            self.standing.extend(kernel.attach(&known.file.probe_path(), scope, &places)?);
+        }
+        self.places.push((id, scope, places));
         Ok(())
     }
 
     /// Takes them back, all at once: the kernel removes those of a link and then waits, which need hold up neither the next ones
     /// nor anybody else. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
+        self.are_lifted = true;
         for probe in self.standing.drain(..) {
             let until = Arc::clone(until);
             // Where there can be no thread it is dropped here and now.
@@ -57,6 +63,7 @@ impl Placed {
         kernel: &mut Kernel,
         binaries: &[KnownBinary],
     ) -> Result<(), AttachError> {
+        self.are_lifted = false;
         let mut gone = Vec::new();
         for (at, (id, scope, places)) in self.places.iter().enumerate() {
             let path = binaries[id.0 as usize].file.probe_path();
