@@ -57,13 +57,15 @@ impl Placed {
         }
     }
 
-    /// Places them again, wherever there is still a process.
+    /// Places those again that were taken back, wherever there is still a process.
     pub(super) fn place_again(
         &mut self,
         kernel: &mut Kernel,
         binaries: &[KnownBinary],
     ) -> Result<(), AttachError> {
-        self.are_lifted = false;
+        if !std::mem::take(&mut self.are_lifted) {
+            return Ok(());
+        }
         let mut gone = Vec::new();
         for (at, (id, scope, places)) in self.places.iter().enumerate() {
             let path = binaries[id.0 as usize].file.probe_path();

@@ -10,13 +10,13 @@ use leaktrace_common::{process::ProcessId, v8::Window};
 use super::super::{Failure, session::Session};
 use crate::kernel::clock;
 
-/// Traps a second of the processes' CPU time. With what is done at each they take some 4 µs: 0.4 %.
+/// Traps a second, of CPU time where the processes use more than one CPU. With what is done at each they take some 4 µs: 0.4 % of
+/// a CPU. A process that uses little of one has few, which are all worth their while.
 const MOST: f64 = 1000.0;
 /// More than this is not saved: a thirty-second part of the time is looked at.
 const MOST_SHIFT: u32 = 5;
-/// The rate is looked at so often; of less CPU time than this it says nothing.
+/// The rate is looked at so often.
 const LOOK: u64 = 500_000_000;
-const LEAST_USED: u64 = 50_000_000;
 /// So much after it was told of a window the kernel side opens it.
 const LEAD: u64 = 1_000_000;
 
@@ -26,8 +26,6 @@ pub(super) struct Refills {
     window: Window,
     /// Part of the time in windows: one to two to the power of this.
     shift: u32,
-    /// Whether probes stand.
-    stand: bool,
     /// When the next window should begin.
     due: u64,
     began: u64,
@@ -47,7 +45,6 @@ impl Refills {
             is_adaptive,
             window: Window::default(),
             shift: 0,
-            stand: true,
             due: now,
             began: now,
             closed: 0,
@@ -78,11 +75,10 @@ impl Refills {
         if self.window.shift == 0 {
             return Ok(());
         }
-        if self.stand && now >= self.window.until {
+        if now >= self.window.until {
             session.lift_refills();
-            self.stand = false;
         }
-        if !self.stand && now >= self.due { self.open(session) } else { Ok(()) }
+        if now >= self.due { self.open(session) } else { Ok(()) }
     }
 
     /// Chooses the part of the time by what came since the last look.
@@ -99,8 +95,8 @@ impl Refills {
         let time = now - std::mem::replace(&mut self.looked, now);
         let open = std::mem::take(&mut self.open);
         let part = if self.shift == 0 { 1.0 } else { open as f64 / time as f64 };
-        let seconds = Duration::from_nanos(used).as_secs_f64() * part;
-        if used < LEAST_USED || seconds == 0.0 {
+        let seconds = Duration::from_nanos(used.max(time)).as_secs_f64() * part;
+        if seconds == 0.0 {
             return Ok(());
         }
         let shift = shift_for(refills as f64 / seconds, self.shift);
@@ -117,9 +113,7 @@ impl Refills {
     }
 
     fn open(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if !std::mem::replace(&mut self.stand, true) {
-            session.place_refills()?;
-        }
+        session.place_refills()?;
         let from = clock::now() + LEAD;
         let length = length(from);
         self.closed = self.closed_until(from);
