@@ -33,8 +33,7 @@ pub fn measure() -> String {
     for epoch in 1..=EPOCHS {
         let end = Moment(epoch * EPOCH);
         let started = Instant::now();
-        let mut ending =
-            engine.end(Epoch { end, wall_ns: end.0, activity: 1.0, work: 1.0, lost: 0, events: STACKS });
+        let mut ending = engine.end(Epoch { end, wall_ns: end.0, work: 1.0, lost: 0, events: STACKS });
         for (stack, frames) in (0..STACKS).zip(&frames) {
             let each = if stack % 100 == 0 { 3 } else { u64::from(stack % 10 == 0 && epoch % 4 == 0) };
             let totals = Totals { allocs: 10 * epoch, frees: (10 - each) * epoch, ..Totals::default() };

@@ -94,7 +94,7 @@ pub fn watch(hour: &Hour, eyes: Eyes, seed: u64, mut each: impl FnMut(u32, f64, 
         // What is said then stays.
         has_exited = hour.exits <= end;
         let end = end.min(hour.exits);
-        let mut activity = 0;
+        let mut work = 0;
         while let Some(object) = hour.objects.get(next).filter(|object| object.born < end) {
             next += 1;
             if weight > 1.0 && rng.f64() * weight >= 1.0 {
@@ -102,7 +102,7 @@ pub fn watch(hour: &Hour, eyes: Eyes, seed: u64, mut each: impl FnMut(u32, f64, 
             }
             totals[object.stack].allocs += 1;
             totals[object.stack].alloc_bytes += object.bytes;
-            activity += 1;
+            work += 1;
             let born = match eyes {
                 Eyes::Native => (object.born * 1e9) as u64,
                 Eyes::Collected => u64::from(epoch - 1),
@@ -113,13 +113,11 @@ pub fn watch(hour: &Hour, eyes: Eyes, seed: u64, mut each: impl FnMut(u32, f64, 
             Eyes::Native => (end * 1e9) as u64,
             Eyes::Collected => u64::from(epoch),
         };
-        let activity = f64::from(activity);
         let wall_ns = (end * 1e9) as u64;
         let mut ending = engine.end(Epoch {
             end: Moment(now),
             wall_ns,
-            activity,
-            work: activity,
+            work: f64::from(work),
             lost: 0,
             events: next as u64,
         });

@@ -122,8 +122,8 @@ impl Judges {
             let has_runtime = ledger.engine(process.id).is_some();
             let before = if one.engine.epochs() == 0 { since } else { one.engine.last_ns() };
             let worked = ledger.work(before, at);
-            let activity = totals.allocs;
-            let end = End { end: Moment(at), wall_ns: at, activity, worked, has_runtime, seeing };
+            let allocs = totals.allocs;
+            let end = End { end: Moment(at), wall_ns: at, allocs, worked, has_runtime, seeing };
             let own: Vec<&Site<'_>> =
                 sites.iter().filter(|site| !one.is_of_v8(ledger, names, site)).collect();
             // Once for stacks that read alike.
@@ -254,9 +254,8 @@ impl Judges {
             let seeing = Seeing::of(ledger, *heap, totals);
             one.catch_up(&pending, majors, totals.allocs);
             let wall_ns = ledger.at();
-            let activity = totals.allocs;
-            let end =
-                End { end: Moment(majors), wall_ns, activity, worked: None, has_runtime: false, seeing };
+            let allocs = totals.allocs;
+            let end = End { end: Moment(majors), wall_ns, allocs, worked: None, has_runtime: false, seeing };
             let tell = own().map(|site| {
                 let blocks = samples(site).iter().map(one::sampled).collect();
                 Told { site, blocks, unreachable: Unreachable::default() }

@@ -28,7 +28,7 @@ pub(super) struct One {
     /// Its process has ended and this was judged: nothing changes any more.
     pub(super) ended: bool,
     /// Allocations before this epoch, of JavaScript samples: each stands for as much.
-    activity: u64,
+    allocs: u64,
     /// The same, of each stack that is not known to be a runtime's own: its names come late, and nothing that it did before
     /// may count as done then.
     worked: HashMap<StackId, u64>,
@@ -36,8 +36,8 @@ pub(super) struct One {
     of_v8: HashMap<StackId, bool>,
     /// What the others did, by epochs' ends.
     undecided: HashMap<StackId, Vec<(Moment, f64)>>,
-    /// Activity and work per nanosecond of the process's own, in the last windows.
-    per_work: [f64; 2],
+    /// Its own allocations for each of what it did at all, in the last windows.
+    per_work: f64,
     seeing: Seeing,
     pub(super) growing: Consecutive,
     pub(super) growth: Option<HeapGrowth>,
@@ -61,8 +61,8 @@ pub(super) struct End {
     /// On the heap's clock.
     pub(super) end: Moment,
     pub(super) wall_ns: u64,
-    /// Since tracing began.
-    pub(super) activity: u64,
+    /// Allocations since tracing began.
+    pub(super) allocs: u64,
     /// What its process did in the epoch, where it was watched in windows only.
     pub(super) worked: Option<Work>,
     /// Of that, some is a runtime's own: what is told of is the program's.
@@ -107,11 +107,11 @@ impl One {
             engine,
             judgements: Vec::new(),
             ended: false,
-            activity: 0,
+            allocs: 0,
             worked: HashMap::new(),
             of_v8: HashMap::new(),
             undecided: HashMap::new(),
-            per_work: [0.0; 2],
+            per_work: 0.0,
             seeing: Seeing::default(),
             growing: Consecutive::new(needed, tolerance),
             growth: None,
@@ -128,7 +128,7 @@ impl One {
     /// Ends the epochs of all but the last of the collections that are looked at together: samples know between which of
     /// them they were born and died, however long nobody looked. `allocs` is what there was by the last one.
     pub(super) fn catch_up(&mut self, pending: &Pending, majors: u64, allocs: u64) {
-        let all = allocs.saturating_sub(self.activity);
+        let all = allocs.saturating_sub(self.allocs);
         for part in pending.all_but_the_last(majors) {
             // It ended before the last look, which did not know of it yet.
             if self
@@ -138,18 +138,11 @@ impl One {
             {
                 continue;
             }
-            let activity = (all as f64 * part.share) as u64;
-            self.activity += activity;
+            let work = (all as f64 * part.share) as u64;
+            self.allocs += work;
             // What was lost is known of all of them together, and counted in the last one.
-            let (activity, wall_ns) = (activity as f64, part.ended_ns);
-            let _ = self.engine.end(Epoch {
-                end: part.end,
-                wall_ns,
-                activity,
-                work: activity,
-                lost: 0,
-                events: 0,
-            });
+            let (work, wall_ns) = (work as f64, part.ended_ns);
+            let _ = self.engine.end(Epoch { end: part.end, wall_ns, work, lost: 0, events: 0 });
         }
     }
 
@@ -159,11 +152,10 @@ impl One {
         mut look_up: LookUp<'_>,
         stacks: impl Iterator<Item = Told<'a>>,
     ) {
-        let End { end, wall_ns, activity, worked, has_runtime, seeing } = *end;
+        let End { end, wall_ns, allocs, worked, has_runtime, seeing } = *end;
         let mut sums: BTreeMap<StackId, Sum> = BTreeMap::new();
-        let activity_before = std::mem::replace(&mut self.activity, activity);
-        let activity = activity.saturating_sub(activity_before) as f64;
-        let mut work = if has_runtime { 0.0 } else { activity };
+        let before = std::mem::replace(&mut self.allocs, allocs);
+        let mut work = if has_runtime { 0.0 } else { allocs.saturating_sub(before) as f64 };
         for Told { site, blocks, unreachable } in stacks {
             if has_runtime {
                 let before = self.worked.insert(site.stack, site.totals.allocs).unwrap_or_default();
@@ -186,11 +178,10 @@ impl One {
             sum.blocks.extend(blocks);
             sum.unreachable += unreachable;
         }
-        let [activity, work] = worked.map_or([activity, work], |worked| self.whole(worked, [activity, work]));
+        let work = worked.map_or(work, |worked| self.whole(worked, work));
         let epoch = Epoch {
             end,
             wall_ns,
-            activity,
             work,
             lost: seeing.lost.saturating_sub(self.seeing.lost),
             events: seeing.events.saturating_sub(self.seeing.events),
@@ -207,12 +198,12 @@ impl One {
         self.judgements = ending.judge();
     }
 
-    /// An epoch's activity and work by what was seen of them in its windows; by the last ones, where it has none.
-    fn whole(&mut self, worked: Work, seen: [f64; 2]) -> [f64; 2] {
+    /// An epoch's work by what was seen of it in its windows; by the last ones, where it has none.
+    fn whole(&mut self, worked: Work, seen: f64) -> f64 {
         if worked.watched > 0.0 {
-            self.per_work = seen.map(|part| part / worked.watched);
+            self.per_work = seen / worked.watched;
         }
-        self.per_work.map(|part| part * worked.all)
+        self.per_work * worked.all
     }
 
     /// Whether a stack is V8's own work, as far as is known.

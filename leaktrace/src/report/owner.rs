@@ -10,8 +10,23 @@ pub(super) struct Part {
     functions: &'static [&'static str],
 }
 
-/// What a program asked for comes first: buffers are made below V8's functions too.
+/// What a program asked for comes first: buffers are made below V8's functions too. But what node keeps for the tasks of V8's
+/// collectors and compilers is no program's.
 const PARTS: &[Part] = &[
+    Part {
+        owner: Some("V8's tasks"),
+        functions: &[
+            "node::PerIsolatePlatformData::",
+            "node::NodePlatform",
+            "node::TaskQueue<",
+            "node::DelayedTask",
+            "node::WorkerThreadsTaskRunner",
+            "node::(anonymous namespace)::PlatformWorkerThread",
+            "v8::platform::",
+        ],
+    },
+    // Its own lists, not the buffers.
+    Part { owner: Some("V8's garbage collector"), functions: &["v8::internal::ArrayBufferSweeper"] },
     Part { owner: None, functions: &["BackingStore", "ArrayBuffer", "node::"] },
     Part {
         owner: Some("V8's heap pages"),
@@ -35,9 +50,10 @@ const PARTS: &[Part] = &[
             "v8::internal::ConcurrentMarking",
             "v8::internal::IncrementalMarking",
             "v8::internal::MarkingWorklist",
-            "v8::internal::RememberedSet",
+            "RememberedSet",
             "v8::internal::SlotSet",
-            "heap::base::Worklist",
+            "heap::base::",
+            "cppgc::internal::",
         ],
     },
     Part {
@@ -122,6 +138,20 @@ mod tests {
         let worklist =
             ["heap::base::Worklist<v8::internal::HeapObject>::Push()", "v8::internal::Heap::Scavenge()"];
         assert_eq!(owner(&worklist), Some("V8's garbage collector"));
+    }
+
+    #[test]
+    fn tasks_that_node_keeps_for_v8_are_no_programs() {
+        let tasks = [
+            "operator new",
+            "std::_Deque_base<std::unique_ptr<node::DelayedTask> >::_M_initialize_map(unsigned long)",
+            "node::PerIsolatePlatformData::FlushForegroundTasksInternal()",
+        ];
+        assert_eq!(owner(&tasks), Some("V8's tasks"));
+        let sweeper = ["operator new", "v8::internal::ArrayBufferSweeper::Prepare(v8::internal::X)"];
+        assert_eq!(owner(&sweeper), Some("V8's garbage collector"));
+        let in_a_task = ["node::Buffer::New()", "node::PerIsolatePlatformData::RunForegroundTask()"];
+        assert_eq!(owner(&in_a_task), None, "what a task does is its own");
     }
 
     #[test]

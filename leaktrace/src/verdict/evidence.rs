@@ -169,7 +169,7 @@ pub struct Rate {
     pub high: f64,
 }
 
-/// How the survivors are spread over periods of equal activity.
+/// How the survivors are spread over periods of equal work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Periods with a survivor.

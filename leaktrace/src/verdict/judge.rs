@@ -1,9 +1,9 @@
 //! The five tests on the objects of one stack, or of all stacks below a frame.
 //!
 //! For each onset, from the start of tracing on: objects at least an eighth of the time since then old are
-//! *survivors* or *deaths*, and survivors are put into eight periods of equal activity by their birth. The age is
+//! *survivors* or *deaths*, and survivors are put into eight periods of equal work by their birth. The age is
 //! rounded up to where a bucket of the histogram begins, so that deaths are exact. Where epochs do not divide evenly,
-//! each period's activity is its exposure, and rates are compared instead of counts.
+//! each period's work is its exposure, and rates are compared instead of counts.
 
 use super::{
     confidence::{self, Refuge},
@@ -33,7 +33,7 @@ const SLOWED: f64 = 0.5;
 /// much lives. This is looked at only to see an end, so that it is likelier than not is enough.
 const STOPPED: f64 = 0.01;
 const GOING_ON: f64 = 0.5;
-/// Less of the activity than this part of what an even share of the time would be is idleness, which tells nothing.
+/// Less of the work than this part of what an even share of the time would be is idleness, which tells nothing.
 const IDLE: f64 = 0.1;
 /// T3: and the other way round.
 const RECENT: f64 = 0.33;
@@ -234,7 +234,7 @@ fn exposures(sums: &Sums, time: &Timeline, first: usize) -> Vec<f64> {
     let bins = &time.bins()[first..];
     let others = bins.iter().zip(&sums.cells[first..]);
     let others: Vec<f64> = others.map(|(bin, cell)| (bin.work - cell.births).max(0.0)).collect();
-    let (of_others, all) = (others.iter().sum::<f64>(), bins.iter().map(|bin| bin.activity).sum::<f64>());
+    let (of_others, all) = (others.iter().sum::<f64>(), bins.iter().map(|bin| bin.work).sum::<f64>());
     if of_others >= FEW_OTHERS * bins.len() as f64 && of_others >= LITTLE * all {
         return others;
     }

@@ -7,7 +7,7 @@
 //! # The rule
 //!
 //! Over a window from an onset to now, objects at least an eighth of the window old are counted as alive or dead, and
-//! the live ones by when they were born, in eight periods of equal activity.
+//! the live ones by when they were born, in eight periods of equal work.
 //!
 //! - T1 old objects do not die: their share is below 0.2, with a probability of 0.95. Always of all history.
 //! - T2 growth is not slowing: the last three periods' rate is above half of the first three's, with 0.90; and what was
@@ -28,8 +28,8 @@
 //!
 //! - *Ages are rounded up to where a histogram's bucket begins*, so that deaths are exact; survivors are cut at the same
 //!   age. Interpolating in a bucket would guess at the one number that clears a cache.
-//! - *Periods have exposures.* Bins do not divide into eight equal parts of activity, least of all with the ten bins of
-//!   ten collections. Rates per activity are compared instead of counts.
+//! - *Periods have exposures.* Bins do not divide into eight equal parts of work, least of all with the ten bins of
+//!   ten collections. Rates per work are compared instead of counts.
 //! - *What was born after the survivors tells of an end* ([`Evidence::going_on`]). Survivors' births reach to an eighth of
 //!   the window ago: a cache that filled for 25 minutes and stopped would be a LEAK at 36.
 //! - *LEAK needs 72 epochs since the onset*, 36 minutes; the longest fill in the zoo is 25. After 15 minutes 13.4 % of the

@@ -18,7 +18,7 @@ struct Program {
     epoch: u64,
     stacks: BTreeMap<u64, Told>,
     lost: u64,
-    activity: f64,
+    work: f64,
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Program {
             epoch: 0,
             stacks: BTreeMap::new(),
             lost: 0,
-            activity: 1.0,
+            work: 1.0,
         }
     }
 
@@ -78,14 +78,7 @@ impl Program {
     fn end(&mut self) -> Vec<Judgement> {
         self.epoch += 1;
         let end = self.epoch * EPOCH;
-        let epoch = Epoch {
-            end: Moment(end),
-            wall_ns: end,
-            activity: self.activity,
-            work: self.activity,
-            lost: self.lost,
-            events: 1000,
-        };
+        let epoch = Epoch { end: Moment(end), wall_ns: end, work: self.work, lost: self.lost, events: 1000 };
         let mut ending = self.engine.end(epoch);
         for (id, told) in &self.stacks {
             let seen = Seen {
@@ -326,7 +319,7 @@ fn a_cache_that_fills_before_its_program_goes_idle_is_never_a_leak() {
         program.stack(1, &[1, 2, 3]);
         let filled = program.run(12, |program| program.allocate(1, 40));
         assert_eq!(names(&filled), ["SUSPECT"]);
-        program.activity = rest;
+        program.work = rest;
         for _ in 0..600 {
             let said = program.end();
             assert!(!said.iter().any(|said| said.verdict.is_leak()), "{rest}: {:?}", said[0].verdict);
@@ -338,9 +331,9 @@ fn a_cache_that_fills_before_its_program_goes_idle_is_never_a_leak() {
 fn what_is_no_leak_is_named_however_little_its_program_does_after() {
     let mut program = Program::new();
     program.stack(1, &[1, 2, 3]);
-    program.activity = 160.0;
+    program.work = 160.0;
     program.run(1, |program| program.allocate(1, 60));
-    program.activity = 10.0;
+    program.work = 10.0;
     assert_eq!(names(&program.run(8, |_| {})), ["WARM-UP"]);
 }
 
@@ -349,9 +342,9 @@ fn a_leak_that_was_called_stands_while_its_program_is_idle_and_after() {
     let mut program = Program::new();
     program.stack(1, &[1, 2, 3]);
     assert_eq!(names(&program.run(90, |program| program.allocate(1, 5))), ["LEAK"]);
-    program.activity = 0.0;
+    program.work = 0.0;
     assert_eq!(names(&program.run(60, |_| {})), ["LEAK"]);
-    program.activity = 1.0;
+    program.work = 1.0;
     assert_eq!(names(&program.run(60, |program| program.allocate(1, 5))), ["LEAK"]);
 }
 
@@ -363,8 +356,7 @@ fn a_heap_that_is_collected_no_more_is_suspected_no_more() {
     for gc in 1..=8u64 {
         blocks.extend((0..10).map(|_| Block { born: Moment(gc - 1), bytes: 100, weight: 4.0, births: 1.0 }));
         let totals = Totals { allocs: 10 * gc, alloc_bytes: 1000 * gc, ..Totals::default() };
-        let epoch =
-            Epoch { end: Moment(gc), wall_ns: gc * EPOCH, activity: 10.0, work: 10.0, lost: 0, events: 10 };
+        let epoch = Epoch { end: Moment(gc), wall_ns: gc * EPOCH, work: 10.0, lost: 0, events: 10 };
         let mut ending = engine.end(epoch);
         let frames = [FrameId(1)];
         let (unreachable, watched) = (Unreachable::default(), Watched::default());
@@ -390,8 +382,7 @@ fn collections_are_a_clock_of_their_own() {
         }
         totals.allocs += 10;
         let wall_ns = gc * 1_000_000_000;
-        let mut ending =
-            engine.end(Epoch { end: Moment(gc), wall_ns, activity: 0.0, work: 0.0, lost: 0, events: 10 });
+        let mut ending = engine.end(Epoch { end: Moment(gc), wall_ns, work: 0.0, lost: 0, events: 10 });
         let frames = [FrameId(1)];
         let seen = Seen {
             stack: StackId(7),

@@ -13,10 +13,9 @@ pub struct Epoch {
     pub end: Moment,
     /// Its end in nanoseconds of `CLOCK_MONOTONIC`.
     pub wall_ns: u64,
-    /// How much the process did in it: its allocations, all that are seen. Where all epochs have 0, each counts alike.
-    pub activity: f64,
-    /// The part of it that goes as the program's work does. What a language's runtime allocates for itself does not: it
-    /// compiles at first, and later hardly any more.
+    /// How much the process did in it: its allocations, all that are seen but those that a language's runtime makes for
+    /// itself. These do not go as the program's work does: it compiles at first and later hardly any more, and collects in
+    /// bursts. Where all epochs have 0, each counts alike.
     pub work: f64,
     /// Events of this epoch that were lost, and all of them.
     pub lost: u64,
@@ -27,7 +26,6 @@ pub struct Epoch {
 pub(super) struct Bin {
     pub(super) end: Moment,
     pub(super) wall_ns: u64,
-    pub(super) activity: f64,
     pub(super) work: f64,
     pub(super) lost: u64,
     pub(super) events: u64,
@@ -48,7 +46,7 @@ pub(super) struct Part {
     pub(super) ns: f64,
 }
 
-/// A bin with this part of the usual activity counts whole.
+/// A bin with this part of the usual work counts whole.
 const BUSY: f64 = 0.25;
 
 #[derive(Clone, Debug)]
@@ -69,15 +67,14 @@ impl Timeline {
 
     /// Whether neighbours were merged, as everything kept by bins has to be then.
     pub(super) fn push(&mut self, epoch: Epoch) -> bool {
-        let Epoch { end, wall_ns, activity, work, lost, events } = epoch;
+        let Epoch { end, wall_ns, work, lost, events } = epoch;
         // Not a number or below 0 would make every sum after it so.
-        let [activity, work] = [activity, work].map(|part| if part > 0.0 { part } else { 0.0 });
+        let work = if work > 0.0 { work } else { 0.0 };
         self.epochs += 1;
         self.last = Some(epoch);
         if let Some(open) = self.bins.last_mut().filter(|bin| bin.epochs < self.width) {
             open.end = end;
             open.wall_ns = wall_ns;
-            open.activity += activity;
             open.work += work;
             open.lost += lost;
             open.events += events;
@@ -89,7 +86,7 @@ impl Timeline {
             self.bins = self.bins.chunks(2).map(merge).collect();
             self.width *= 2;
         }
-        self.bins.push(Bin { end, wall_ns, activity, work, lost, events, epochs: 1 });
+        self.bins.push(Bin { end, wall_ns, work, lost, events, epochs: 1 });
         merged
     }
 
@@ -148,13 +145,13 @@ impl Timeline {
     }
 
     /// Each bin from this one on, by how busy the process was in it. With a quarter of what is usual while it works, or
-    /// more, it counts whole: load may ebb. Usual is what half of all activity was done at or below, so that neither a
+    /// more, it counts whole: load may ebb. Usual is what half of all work was done at or below, so that neither a
     /// burst at the start nor a long rest sets the measure.
     pub(super) fn busy_parts(&self, first: usize) -> Vec<Part> {
         let bins = &self.bins[first..];
         let lengths: Vec<f64> = (first..self.bins.len()).map(|at| self.ns(at, at + 1)).collect();
         let rates = |of: &dyn Fn(usize) -> f64| -> Vec<(f64, f64)> {
-            bins.iter().enumerate().map(|(at, bin)| (bin.activity / of(at).max(1.0), bin.activity)).collect()
+            bins.iter().enumerate().map(|(at, bin)| (bin.work / of(at).max(1.0), bin.work)).collect()
         };
         let (per_epoch, per_ns) = (rates(&|at| f64::from(bins[at].epochs)), rates(&|at| lengths[at]));
         let (epoch, ns) = (usual(&per_epoch) * BUSY, usual(&per_ns) * BUSY);
@@ -172,14 +169,14 @@ impl Timeline {
     }
 }
 
-/// Where half of all activity is done at this rate or a lower one; of (rate, activity).
+/// Where half of all work is done at this rate or a lower one; of (rate, work).
 fn usual(rates: &[(f64, f64)]) -> f64 {
     let mut rates = rates.to_vec();
     rates.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let half = rates.iter().map(|(_, activity)| activity).sum::<f64>() / 2.0;
+    let half = rates.iter().map(|(_, work)| work).sum::<f64>() / 2.0;
     let mut sum = 0.0;
-    let found = rates.into_iter().find(|(_, activity)| {
-        sum += activity;
+    let found = rates.into_iter().find(|(_, work)| {
+        sum += work;
         sum >= half
     });
     found.map_or(0.0, |(rate, _)| rate)
@@ -190,7 +187,6 @@ fn merge(pair: &[Bin]) -> Bin {
     Bin {
         end: last.end,
         wall_ns: last.wall_ns,
-        activity: pair.iter().map(|bin| bin.activity).sum(),
         work: pair.iter().map(|bin| bin.work).sum(),
         lost: pair.iter().map(|bin| bin.lost).sum(),
         events: pair.iter().map(|bin| bin.events).sum(),
@@ -208,7 +204,7 @@ mod tests {
     use super::*;
 
     fn epoch(number: u64) -> Epoch {
-        Epoch { end: Moment(number * 10), wall_ns: number * 10, activity: 1.0, work: 1.0, lost: 1, events: 2 }
+        Epoch { end: Moment(number * 10), wall_ns: number * 10, work: 1.0, lost: 1, events: 2 }
     }
 
     #[test]
@@ -238,16 +234,16 @@ mod tests {
 
     #[test]
     fn rest_and_a_burst_at_the_start_do_not_count_as_work() {
-        let busy = |activities: &[f64]| {
+        let busy = |works: &[f64]| {
             let mut timeline = Timeline::new(Moment(0), 0);
-            for (number, activity) in (1..).zip(activities) {
-                timeline.push(Epoch { activity: *activity, ..epoch(number) });
+            for (number, work) in (1..).zip(works) {
+                timeline.push(Epoch { work: *work, ..epoch(number) });
             }
             let Busy { epochs, ns } = timeline.busy(0);
             (epochs, ns)
         };
         assert_eq!(busy(&[1.0; 20]), (20, 200));
-        assert_eq!(busy(&[0.0; 20]), (20, 200), "where nothing counts as activity, each epoch is one");
+        assert_eq!(busy(&[0.0; 20]), (20, 200), "where nothing counts as work, each epoch is one");
         assert_eq!(busy(&[[1.0; 20], [0.0; 20]].concat()), (20, 200));
         assert_eq!(busy(&[[4.0; 20], [0.1; 20]].concat()), (22, 220));
         assert_eq!(busy(&[vec![10.0], vec![1.0; 19]].concat()), (20, 200));

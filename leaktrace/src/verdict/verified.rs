@@ -119,14 +119,7 @@ mod tests {
                 let lost = if unreachable > 0 { number } else { 0 };
                 let unreachable = Unreachable { blocks: lost, bytes: 1000 * lost, scans: unreachable };
                 let (stack, frames) = (StackId(1), [FrameId(1), FrameId(2)]);
-                let epoch = Epoch {
-                    end: Moment(end),
-                    wall_ns: end,
-                    activity: 1.0,
-                    work: 1.0,
-                    lost: 0,
-                    events: number,
-                };
+                let epoch = Epoch { end: Moment(end), wall_ns: end, work: 1.0, lost: 0, events: number };
                 let mut ending = self.engine.end(epoch);
                 let watched = Watched::default();
                 let seen = Seen { stack, frames: &frames, totals, deaths: &[], unreachable, watched };

@@ -33,8 +33,7 @@ fn judged(epochs: u64, each: impl Fn(u64) -> u64, dies: u64, lost: u64, unreacha
             totals.alloc_bytes += 1000;
         }
         let events = totals.allocs + totals.frees;
-        let mut ending =
-            engine.end(Epoch { end: Moment(end), wall_ns: end, activity: 1.0, work: 1.0, lost, events });
+        let mut ending = engine.end(Epoch { end: Moment(end), wall_ns: end, work: 1.0, lost, events });
         let unreachable = Unreachable {
             blocks: if unreachable > 0 { blocks.len() as u64 } else { 0 },
             bytes: 1000 * blocks.len() as u64,

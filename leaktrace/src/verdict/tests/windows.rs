@@ -17,9 +17,8 @@ fn said(counts: impl Fn(f64) -> f64) -> Vec<Judgement> {
         totals.allocs += u64::from(seen);
         totals.alloc_bytes += 1000 * u64::from(seen);
         let end = (epoch + 1) * EPOCH;
-        let (activity, work) = (1e6, 1e6);
-        let mut ending =
-            engine.end(Epoch { end: Moment(end), wall_ns: end, activity, work, lost: 0, events: 100 });
+        let work = 1e6;
+        let mut ending = engine.end(Epoch { end: Moment(end), wall_ns: end, work, lost: 0, events: 100 });
         let frames = [FrameId(1)];
         let (unreachable, watched) = (Unreachable::default(), Watched::default());
         let seen = Seen { stack: StackId(7), frames: &frames, totals, deaths: &[], unreachable, watched };
