@@ -266,7 +266,7 @@ pub(super) enum Sub {
     /// Start a small leaking program, trace it for some seconds and report
     Demo {
         /// How long to trace it
-        #[arg(short, long, value_parser = humantime::parse_duration, default_value = "8s")]
+        #[arg(short, long, value_parser = humantime::parse_duration, default_value = "10s")]
         duration: std::time::Duration,
         /// Which program: node where it is installed, else native
         #[arg(long, value_enum, default_value_t = DemoProgram::Auto)]

@@ -161,7 +161,7 @@ pub struct Plan {
 const BUDGET: f64 = 0.05;
 
 /// A leak is called after 72.
-const DEMO_EPOCHS: u32 = 110;
+const DEMO_EPOCHS: u32 = 130;
 
 /// Eight looks take three and a half minutes, and a look at a gigabyte some tenths of a CPU second.
 const WATCH_EVERY: Duration = Duration::from_secs(30);

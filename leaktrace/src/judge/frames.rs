@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::{
     attribute::{Frame, Place},
     ledger::Ledger,
-    symbolize::{Name, Named as Looked, Names, file_name, is_of_library},
+    symbolize::{Name, Named as Looked, Names, file_name, is_file_of_library, is_of_library},
     verdict::{FrameId, Named},
 };
 
@@ -80,7 +80,10 @@ fn of_javascript(name: &Name) -> Known {
 fn of_native(place: Place, looked: &Looked, ledger: &Ledger) -> Known {
     let names = if let Looked::Known(names) = looked { &names[..] } else { &[] };
     // Of what was inlined here, the innermost function that a person wrote for this program.
-    let name = names.iter().find(|name| !is_of_library(&name.function)).or(names.first());
+    let is_own = |name: &&Name| {
+        !is_of_library(&name.function) && !name.file.as_deref().is_some_and(is_file_of_library)
+    };
+    let name = names.iter().find(is_own).or(names.first());
     Known {
         place: Some(place),
         module: module(place, ledger).map(str::to_owned),

@@ -4,7 +4,7 @@
 
 use super::amount::{bytes, count, counted, duration};
 use crate::{
-    symbolize::is_of_library,
+    symbolize::{is_file_of_library, is_of_library},
     verdict::{
         Age, Called, Checked, Evidence, FrameId, Judgement, Lacking, Outcome, Refuted, Test, Verdict,
         Verified,
@@ -73,7 +73,10 @@ fn place(judgement: &Judgement, name: &dyn Fn(FrameId) -> String) -> String {
     let last = |frames: &[FrameId], number: usize| {
         let mut names: Vec<String> = frames.iter().map(|frame| name(*frame)).collect();
         // A standard library allocates for whoever called it.
-        let own = names.iter().rposition(|name| !is_of_library(name)).map_or(names.len(), |own| own + 1);
+        let own = names
+            .iter()
+            .rposition(|name| !is_of_library(name) && !is_file_of_library(name))
+            .map_or(names.len(), |own| own + 1);
         names.truncate(own);
         names.split_off(names.len().saturating_sub(number))
     };

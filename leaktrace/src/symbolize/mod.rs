@@ -116,6 +116,13 @@ pub fn is_of_library(function: &str) -> bool {
     is_own(name) || name.strip_prefix("void ").is_some_and(is_own)
 }
 
+/// Whether a file is of one of these libraries: a function that was inlined goes by its own name alone.
+#[must_use]
+pub fn is_file_of_library(path: &str) -> bool {
+    let is_of_rust = path.contains("/rustc/") || path.contains("/rustlib/src/rust/");
+    is_of_rust && path.contains("/library/") || path.contains("/include/c++/")
+}
+
 /// Answers so far.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -197,4 +204,21 @@ pub enum SymbolizeError {
 /// have written one since.
 pub trait Symbolizer {
     fn resolve(&mut self, places: &[Place], names: &mut Names) -> Result<(), SymbolizeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_is_told_by_its_files_where_a_function_was_inlined() {
+        let of_library = [
+            "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/alloc/src/raw_vec/mod.rs",
+            "/rustc/59807616e1fa/library/std/src/rt.rs",
+            "/usr/include/c++/12/bits/stl_vector.h",
+        ];
+        assert!(of_library.into_iter().all(is_file_of_library));
+        assert!(!is_file_of_library("/home/me/library/src/core.rs"));
+        assert!(is_of_library("<alloc::raw_vec::RawVec<u8>>::grow") && !is_of_library("serve"));
+    }
 }
