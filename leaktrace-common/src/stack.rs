@@ -43,7 +43,25 @@ pub struct StackEntry {
     pub sent: u32,
     /// Blocks by their age at death, see [`age_bucket`].
     pub deaths: [u32; AGE_BUCKETS],
+    /// The thread that had the stack when its name was last compared with `comm`.
+    pub tid: u32,
+    /// 1 once threads of different names had it: then it is no one's.
+    pub shared: u32,
+    /// Name of the thread that had it first.
+    pub comm: ThreadName,
 }
+
+impl StackEntry {
+    /// Name of the threads that have the stack, where they all have one and it could be read.
+    #[must_use]
+    pub fn thread(&self) -> Option<ThreadName> {
+        (self.shared == 0 && self.comm != ThreadName::default()).then_some(self.comm)
+    }
+}
+
+/// A thread's name as the kernel has it, `TASK_COMM_LEN` bytes filled up with 0.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L316>
+pub type ThreadName = [u8; 16];
 
 /// Length of [`StackEntry::deaths`].
 pub const AGE_BUCKETS: usize = 24;

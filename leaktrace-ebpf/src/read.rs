@@ -3,12 +3,13 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns,
     generated::{
         bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_get_func_ip, bpf_probe_read_kernel,
         bpf_probe_read_user,
     },
 };
+use leaktrace_common::stack::ThreadName;
 
 /// Reads plain words of the current process; false where the memory is not there.
 #[inline(always)]
@@ -107,6 +108,12 @@ pub fn random() -> u32 {
 #[inline(always)]
 pub fn thread() -> u64 {
     bpf_get_current_pid_tgid()
+}
+
+/// The current thread's name; all 0 where it cannot be read.
+#[inline(always)]
+pub fn comm() -> ThreadName {
+    bpf_get_current_comm().unwrap_or_default()
 }
 
 /// Where the function begins whose entry or return is probed.

@@ -92,7 +92,8 @@ fn intern(
     let (id, check) = (StackId(hashes.id), hashes.check);
     let mut entry = STACKS.get_ptr_mut(&id);
     if entry.is_none() {
-        let new = StackEntry { check, process: record.process, ..StackEntry::default() };
+        let (process, tid, comm) = (record.process, read::thread() as u32, read::comm());
+        let new = StackEntry { check, process, tid, comm, ..StackEntry::default() };
         // Another CPU may be first with the same stack: then its entry serves.
         let _ = STACKS.insert(&id, &new, u64::from(BPF_NOEXIST));
         entry = STACKS.get_ptr_mut(&id);
@@ -106,6 +107,8 @@ fn intern(
         count(Counter::StackCollision);
         return StackId::UNKNOWN;
     }
+    // SAFETY: `entry` is a live value of the map.
+    share(unsafe { &mut *entry });
     // SAFETY: as above. Two CPUs may both see 0 and send the stack twice, which the agent does not mind.
     if unsafe { (*entry).sent } == 0 {
         if send(record) {
@@ -119,6 +122,21 @@ fn intern(
         }
     }
     id
+}
+
+/// Looks whether another thread than before has the stack. Names are compared only then; where several threads have one
+/// name, each time that they take turns.
+#[inline(always)]
+fn share(entry: &mut StackEntry) {
+    let tid = read::thread() as u32;
+    if entry.tid == tid || entry.shared != 0 {
+        return;
+    }
+    if entry.comm == read::comm() {
+        entry.tid = tid;
+    } else {
+        entry.shared = 1;
+    }
 }
 
 #[inline(always)]

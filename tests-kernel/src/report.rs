@@ -122,6 +122,8 @@ pub struct Stack {
     pub kind: String,
     /// The allocator's function.
     pub function: Option<String>,
+    /// Of the threads that allocate by it.
+    pub thread: Option<String>,
     #[serde(flatten)]
     pub sums: Sums,
     pub oldest_age_ns: Option<u64>,

@@ -7,7 +7,7 @@ use tests_kernel::{
     compile::{Compiler, compiled},
     needs_root,
     private_libs::PrivateLibs,
-    report::Sums,
+    report::{Stack, Sums},
     trace,
 };
 
@@ -41,6 +41,20 @@ fn failed_calls_allocate_nothing_and_a_failed_realloc_keeps_its_block() {
 #[test]
 fn blocks_freed_by_another_thread_are_exact() {
     is_exact("cross_thread.c", Compiler::Gcc, &[], &[]);
+}
+
+#[test]
+fn a_stack_has_the_name_of_its_threads_where_they_have_one() {
+    needs_root();
+    let mut program = Program::c("named_threads.c").unwrap();
+    let report = trace(&mut program, &[]);
+    assert_exact(&report, &program.truth);
+    let thread = |site: &str| {
+        let is_of = |stack: &&Stack| stack.frames[0].function.as_deref() == Some(site);
+        report.stacks.iter().find(is_of).unwrap().thread.as_deref()
+    };
+    let threads = ["by_one", "by_the_pool", "by_all"].map(thread);
+    assert_eq!(threads, [Some("reader"), Some("pool worker"), None]);
 }
 
 #[test]

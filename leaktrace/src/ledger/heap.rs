@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use leaktrace_common::{
     process::ProcessId,
-    stack::{AGE_BUCKETS, StackEntry, StackId},
+    stack::{AGE_BUCKETS, StackEntry, StackId, ThreadName},
     v8::Sample,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Numbers {
     /// Where the blocks are samples of a JavaScript heap.
     pub(super) samples: Vec<Sample>,
     pub(super) deaths: [u32; AGE_BUCKETS],
+    /// See [`StackEntry::thread`].
+    pub(super) thread: Option<ThreadName>,
 }
 
 impl Numbers {
@@ -81,6 +83,12 @@ impl Heap {
         let numbers = self.stacks.entry((process, stack)).or_default();
         numbers.totals = totals(entry);
         numbers.deaths = entry.deaths;
+        numbers.thread = entry.thread();
+    }
+
+    /// Of the threads that have the stack.
+    pub(super) fn thread(&self, process: ProcessId, stack: StackId) -> Option<ThreadName> {
+        self.stacks.get(&(process, stack))?.thread
     }
 
     pub(super) fn list(&mut self, process: ProcessId, stack: StackId, block: LiveBlock) {

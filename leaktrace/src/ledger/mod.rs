@@ -21,7 +21,7 @@ use std::{
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
     process::ProcessId,
-    stack::{AGE_BUCKETS, StackId, StopReason},
+    stack::{AGE_BUCKETS, StackId, StopReason, ThreadName},
     v8::Sample,
 };
 
@@ -92,6 +92,8 @@ pub struct Site<'a> {
     pub samples: Vec<&'a Sample>,
     /// Blocks by age at death, see [`leaktrace_common::stack::age_bucket`]; none of mappings.
     pub deaths: [u32; AGE_BUCKETS],
+    /// Of the threads that have the stack, where they all have one name.
+    pub thread: Option<ThreadName>,
 }
 
 /// The function that a hook's number means.
@@ -458,7 +460,9 @@ impl Ledger {
         blocks: Vec<LiveBlock>,
     ) -> Site<'a> {
         let taken = self.stacks.get(&(process.id, stack));
-        Site { process, stack, kind, taken, totals, blocks, samples: Vec::new(), deaths: [0; AGE_BUCKETS] }
+        let (samples, deaths) = (Vec::new(), [0; AGE_BUCKETS]);
+        let thread = self.heap.thread(process.id, stack);
+        Site { process, stack, kind, taken, totals, blocks, samples, deaths, thread }
     }
 
     fn is_replaced(&self, process: ProcessId) -> bool {
@@ -554,6 +558,7 @@ fn merged(sites: Vec<Site<'_>>) -> Vec<Site<'_>> {
         match merged.get_mut(place) {
             Some(same) => {
                 same.stack = same.stack.min(site.stack);
+                same.thread = same.thread.filter(|thread| site.thread == Some(*thread));
                 same.totals += site.totals;
                 same.blocks.extend(site.blocks);
                 same.samples.extend(site.samples);

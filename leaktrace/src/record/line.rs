@@ -5,7 +5,7 @@ use leaktrace_common::{
     hook::Shape,
     live::{Block, BlockKey},
     process::ProcessId,
-    stack::{AGE_BUCKETS, StackEntry, StackId, StopReason},
+    stack::{AGE_BUCKETS, StackEntry, StackId, StopReason, ThreadName},
     v8::{FunctionKey, Sample, Sighting},
 };
 use serde::{Deserialize, Serialize};
@@ -161,9 +161,19 @@ enum What {
     Vdso,
 }
 
-/// Stack, process, allocs, alloc_bytes, frees, freed_bytes, sent, deaths by age.
+/// Stack, process, allocs, alloc_bytes, frees, freed_bytes, sent, deaths by age, thread.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry(u64, u32, u64, u64, u64, u64, u32, #[serde(default)] Vec<u32>);
+pub(super) struct Entry(
+    u64,
+    u32,
+    u64,
+    u64,
+    u64,
+    u64,
+    u32,
+    #[serde(default)] Vec<u32>,
+    #[serde(default)] Option<ThreadName>,
+);
 
 /// Process, address, size, stack, born.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -329,10 +339,10 @@ impl From<&Snapshot> for Line {
     fn from(snapshot: &Snapshot) -> Self {
         let Snapshot { at, stacks, blocks, samples, counters } = snapshot;
         let stacks = stacks.iter().map(|(id, entry)| {
-            // The check value has done its work in the kernel.
-            let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths } =
-                *entry;
-            Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent, deaths.to_vec())
+            // What is left out has done its work in the kernel.
+            let StackEntry { allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths, .. } = *entry;
+            let (ages, thread) = (deaths.to_vec(), entry.thread());
+            Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent, ages, thread)
         });
         let blocks = blocks
             .iter()
@@ -475,16 +485,14 @@ fn snapshot(
     samples: Vec<Sample>,
     counted: &[(String, u64)],
 ) -> Result<Snapshot, String> {
-    let stacks =
-        stacks.into_iter().map(|Entry(id, process, allocs, alloc_bytes, frees, freed_bytes, sent, ages)| {
-            let mut deaths = [0; AGE_BUCKETS];
-            deaths.iter_mut().zip(ages).for_each(|(bucket, count)| *bucket = count);
-            let check = 0;
-            (
-                StackId(id),
-                StackEntry { check, allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths },
-            )
-        });
+    let stacks = stacks.into_iter().map(|entry| {
+        let Entry(id, process, allocs, alloc_bytes, frees, freed_bytes, sent, ages, thread) = entry;
+        let mut deaths = [0; AGE_BUCKETS];
+        deaths.iter_mut().zip(ages).for_each(|(bucket, count)| *bucket = count);
+        let counts = StackEntry { allocs, alloc_bytes, frees, freed_bytes, ..StackEntry::default() };
+        let comm = thread.unwrap_or_default();
+        (StackId(id), StackEntry { process, sent, deaths, comm, ..counts })
+    });
     let blocks = blocks.into_iter().map(|Live(process, address, size, stack, born)| {
         (BlockKey::new(ProcessId(process), address), Block { size, stack, born })
     });

@@ -98,7 +98,9 @@ fn snapshot(at: u64) -> Snapshot {
     let mut deaths = [0; AGE_BUCKETS];
     deaths[3] = 9;
     let (allocs, alloc_bytes, frees, freed_bytes) = (1, 2, 3, 4);
-    let entry = StackEntry { check: 0, allocs, alloc_bytes, frees, freed_bytes, process: 1, sent: 1, deaths };
+    let comm = *b"worker-1\0\0\0\0\0\0\0\0";
+    let counts = StackEntry { allocs, alloc_bytes, frees, freed_bytes, ..StackEntry::default() };
+    let entry = StackEntry { process: 1, sent: 1, deaths, comm, ..counts };
     let sample = Sample {
         heap: 1,
         stack: 2,

@@ -14,7 +14,7 @@ pub(super) const MAGIC: [u8; 8] = *b"\x89ltrace\n";
 
 /// Of the layout of blocks. A block's own layout never changes: another one is another [`Kind`], which readers before it
 /// do not know, so that it raises this too.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes before the first block.
 pub(super) const HEADER: usize = 16;
@@ -51,12 +51,14 @@ pub(super) enum Kind {
     End = 11,
     /// The same, and it is the last one.
     Last = 12,
-    Stacks = 13,
+    /// Rows as version 2 wrote them; read only.
+    SecondStacks = 13,
     Changes = 14,
+    Stacks = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Begin,
         Self::Anew,
         Self::Strings,
@@ -69,8 +71,9 @@ impl Kind {
         Self::Verdicts,
         Self::End,
         Self::Last,
-        Self::Stacks,
+        Self::SecondStacks,
         Self::Changes,
+        Self::Stacks,
     ];
 
     pub(super) const fn ends_moment(self) -> bool {

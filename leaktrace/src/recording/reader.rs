@@ -202,6 +202,7 @@ impl State {
                 Ok(())
             }),
             Kind::FirstStacks => self.stacks(bytes, |bytes, _, with| stacks::each_of_version_1(bytes, with)),
+            Kind::SecondStacks => self.stacks(bytes, stacks::each_of_version_2),
             Kind::Stacks => self.stacks(bytes, stacks::each),
             // Those of version 1 do without one of the flags, and are alike otherwise.
             Kind::FirstChanges | Kind::Changes => self.changes(bytes),

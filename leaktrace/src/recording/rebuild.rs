@@ -90,7 +90,7 @@ fn string(state: &State, at: u32) -> String {
 
 fn stack(state: &State, known: &Known, clock: Clock, frames: &mut Frames<'_>) -> Stack {
     let Known { still, kept, numbers } = known;
-    let Still { key, pid, owner, function, complete, stopped, frames: ids } = still;
+    let Still { key, pid, owner, function, thread, complete, stopped, frames: ids } = still;
     let (oldest, median) = kept.ages(clock);
     let named = |(name, live): &(u32, _)| Type { name: string(state, *name), live: *live };
     Stack {
@@ -101,6 +101,7 @@ fn stack(state: &State, known: &Known, clock: Clock, frames: &mut Frames<'_>) ->
         kind: key.kind.name().into(),
         owner: owner.map(|owner| string(state, owner).into()),
         function: function.map(|function| string(state, function)),
+        thread: thread.map(|thread| string(state, thread)),
         totals: numbers.totals,
         oldest_age_ns: numbers.has_oldest.then_some(oldest),
         median_age_ns: numbers.has_median.then_some(median),

@@ -32,6 +32,7 @@ pub(super) struct Still {
     pub(super) pid: u32,
     pub(super) owner: Option<u32>,
     pub(super) function: Option<u32>,
+    pub(super) thread: Option<u32>,
     pub(super) complete: bool,
     pub(super) stopped: u32,
     /// Outermost first: stacks of one thread begin alike.
@@ -57,7 +58,10 @@ mod column {
     /// Of those: their numbers, the lower eight bits and the others, as only these have anything in common.
     pub(super) const LOW: usize = 11;
     pub(super) const HIGH: usize = 12;
-    pub(super) const ALL: usize = 13;
+    pub(super) const THREAD: usize = 13;
+    pub(super) const ALL: usize = 14;
+
+    pub(super) const ALL_OF_VERSION_2: usize = 13;
 
     /// Version 1 had numbers of frames here, and no columns behind it.
     pub(super) const FRAMES: usize = 10;
@@ -78,7 +82,7 @@ impl Stacks {
     }
 
     pub(super) fn add(&mut self, id: u32, still: Still) {
-        let Still { key, pid, owner, function, complete, stopped, frames } = &still;
+        let Still { key, pid, owner, function, thread, complete, stopped, frames } = &still;
         let before = self.before.as_ref();
         let change =
             |now: u32, of: &dyn Fn(&(u32, Still)) -> u32| i64::from(now) - i64::from(before.map_or(0, of));
@@ -91,6 +95,7 @@ impl Stacks {
         batch.put_signed(column::PID, change(*pid, &|(_, still)| still.pid));
         batch.put(column::OWNER, owner.map_or(0, |owner| u64::from(owner) + 1));
         batch.put(column::FUNCTION, function.map_or(0, |function| u64::from(function) + 1));
+        batch.put(column::THREAD, thread.map_or(0, |thread| u64::from(thread) + 1));
         batch.put(column::STOPPED, u64::from(*stopped) * 2 + u64::from(*complete));
         let known = before.map_or(&[][..], |(_, still)| &still.frames);
         let shared = frames.iter().zip(known).take(SHARED).take_while(|(one, other)| one == other).count();
@@ -128,7 +133,23 @@ pub(super) type Each<'a> = dyn FnMut(u32, Still) -> Result<(), Malformed> + 'a;
 
 /// Reads rows; callees are those of the same moment's rows before.
 pub(super) fn each(bytes: &[u8], callees: &mut Callees, with: &mut Each<'_>) -> Result<(), Malformed> {
-    let mut rows = Rows::<{ column::ALL }>::of(bytes)?;
+    with_callees(Rows::<{ column::ALL }>::of(bytes)?, callees, with)
+}
+
+/// The same of the format's version 2.
+pub(super) fn each_of_version_2(
+    bytes: &[u8],
+    callees: &mut Callees,
+    with: &mut Each<'_>,
+) -> Result<(), Malformed> {
+    with_callees(Rows::<{ column::ALL_OF_VERSION_2 }>::of(bytes)?, callees, with)
+}
+
+fn with_callees<const N: usize>(
+    mut rows: Rows<'_, N>,
+    callees: &mut Callees,
+    with: &mut Each<'_>,
+) -> Result<(), Malformed> {
     rows_of(&mut rows, column::CALLEE, with, |rows, caller| {
         match usize::try_from(rows.get(column::CALLEE)?) {
             Ok(0) => {
@@ -166,6 +187,7 @@ fn rows_of<const N: usize>(
         pid = moved(pid, rows.get_signed(column::PID)?)?;
         let owner = rows.get_u32(column::OWNER)?.checked_sub(1);
         let function = rows.get_u32(column::FUNCTION)?.checked_sub(1);
+        let thread = if N > column::THREAD { rows.get_u32(column::THREAD)?.checked_sub(1) } else { None };
         let stopped = rows.get(column::STOPPED)?;
         let complete = stopped & 1 == 1;
         let stopped = u32::try_from(stopped >> 1).map_err(|_| Malformed("a reason"))?;
@@ -179,7 +201,7 @@ fn rows_of<const N: usize>(
             before.push(next);
         }
         let key = Key { process, stack, kind: *kind };
-        with(id, Still { key, pid, owner, function, complete, stopped, frames: before.clone() })?;
+        with(id, Still { key, pid, owner, function, thread, complete, stopped, frames: before.clone() })?;
     }
     Ok(())
 }

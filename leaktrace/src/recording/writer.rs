@@ -239,6 +239,7 @@ impl Moment<'_> {
                 pid: stack.pid,
                 owner: stack.owner.as_deref().map(|owner| strings.id(owner)),
                 function: stack.function.as_deref().map(|function| strings.id(function)),
+                thread: stack.thread.as_deref().map(|thread| strings.id(thread)),
                 complete: stack.complete,
                 stopped: strings.id(&stack.stopped),
                 frames: outermost_first(stack, frames).collect(),
@@ -351,8 +352,8 @@ fn wide_digest(value: &impl Hash) -> u128 {
 fn still_digest(stack: &Stack, frames: &[u32]) -> io::Result<u64> {
     let ids: Option<Vec<u32>> = stack.frames.iter().map(|at| frames.get(*at).copied()).collect();
     let ids = ids.ok_or_else(|| io::Error::other("a stack with frames that are not there"))?;
-    let Stack { pid, owner, function, complete, stopped, .. } = stack;
-    Ok(digest(&(pid, owner, function, complete, stopped, ids)))
+    let Stack { pid, owner, function, thread, complete, stopped, .. } = stack;
+    Ok(digest(&(pid, owner, function, thread, complete, stopped, ids)))
 }
 
 fn numbers_digest(stack: &Stack, difference: Option<&&ChangedStack>) -> u64 {
@@ -364,6 +365,7 @@ fn numbers_digest(stack: &Stack, difference: Option<&&ChangedStack>) -> u64 {
         kind: _,
         owner: _,
         function: _,
+        thread: _,
         totals,
         oldest_age_ns,
         median_age_ns,

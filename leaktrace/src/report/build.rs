@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeSet, HashSet},
 };
 
-use leaktrace_common::counter::{Counter, Kind as CounterKind};
+use leaktrace_common::{
+    counter::{Counter, Kind as CounterKind},
+    stack::ThreadName,
+};
 
 use super::{
     Counters, Coverage, Estimate, Growing, JavaScript, Process, Report, Stack, Totals, VERSION, Verdict,
@@ -178,6 +181,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         process: site.process.id.0,
         kind: site.kind.name().into(),
         function: site.taken.and_then(|taken| ledger.hook(taken.hook)).map(str::to_owned),
+        thread: site.thread.map(thread_name),
         totals,
         oldest_age_ns: blocks.first().map(|block| age(block.born)),
         median_age_ns: blocks.get(blocks.len() / 2).map(|block| age(block.born)),
@@ -194,6 +198,11 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         owner: (has_engine && !is_javascript).then(|| known.owner(&frames)).flatten().map(Into::into),
         frames,
     }
+}
+
+fn thread_name(name: ThreadName) -> String {
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// How many blocks one of this site stands for.

@@ -134,6 +134,9 @@ pub struct Stack {
     pub owner: Option<Cow<'static, str>>,
     /// The allocator's function; none where the stack is unknown.
     pub function: Option<String>,
+    /// Name of the thread that allocates by it, as it was at first; of several that have one name, too. None where threads of
+    /// different names do.
+    pub thread: Option<String>,
     #[serde(flatten)]
     pub totals: Totals,
     /// None without live blocks.

@@ -6,7 +6,7 @@
 //!   addresses, and what matters is that a place is the same in all of them.
 //! - JavaScript and other code made at run time are in mappings named so, `[javascript]` and `[jit]`, with no address:
 //!   their code is moved and compiled anew.
-//! - No threads: a stack's memory is that of all threads that ran it.
+//! - A stack's memory is that of all threads that ran it: the label `thread` is there where they all have one name.
 
 pub(super) mod messages;
 mod tables;
@@ -177,7 +177,8 @@ fn labels<'a>(path: &Path<'a>, mark: Option<&'a str>) -> Vec<(&'static str, Cow<
         ("kind", path.stack.kind.as_ref().into()),
         ("allocator", path.allocator().into()),
     ];
-    let some = [("owner", path.stack.owner.as_deref()), ("verdict", mark)];
+    let some =
+        [("thread", path.stack.thread.as_deref()), ("owner", path.stack.owner.as_deref()), ("verdict", mark)];
     let some = some.into_iter().filter_map(|(key, name)| Some((key, name?.into())));
     always.into_iter().chain(some).collect()
 }

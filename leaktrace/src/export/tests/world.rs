@@ -49,6 +49,7 @@ pub(super) fn world() -> Report {
         process: 2,
         kind: "javascript".into(),
         function: Some("V8's heap".to_owned()),
+        thread: Some("node".to_owned()),
         totals: Totals {
             live_bytes: 3000,
             live_blocks: 3,

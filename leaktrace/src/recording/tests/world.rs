@@ -337,6 +337,7 @@ fn stack_of(site: &Site, key: (u32, u64, u8), now: u64, frames: Vec<usize>) -> S
         process,
         kind: KINDS[usize::from(kind)].into(),
         owner: (stack % 5 == 0).then_some("V8's heap pages".into()),
+        thread: (stack % 3 != 0).then(|| format!("worker-{}", stack % 4)),
         function: (site.stopped != "stack unknown").then(|| "malloc".into()),
         totals: Totals { live_bytes, live_blocks, ..site.totals },
         oldest_age_ns: age(0),

@@ -61,10 +61,20 @@ fn go_tool_pprof_shows_functions_and_what_a_verdict_names() {
     assert_eq!(own, ["3000B", "24000B", "8192B"], "{top}");
     assert!(top.contains("Type: inuse_space") && top.contains("35274B total"), "{top}");
     let tags = pprof(&folder, &["-tags", "-unit=B"], &file);
-    for tag in ["process:", "pid:", "kind:", "allocator:", "owner:", "type:", "verdict:", "Session", "LEAK"] {
+    for tag in [
+        "process:",
+        "pid:",
+        "kind:",
+        "allocator:",
+        "owner:",
+        "thread:",
+        "type:",
+        "verdict:",
+        "Session",
+        "LEAK",
+    ] {
         assert!(tags.contains(tag), "{tag}: {tags}");
     }
-    assert!(!tags.contains("thread"), "not known of a stack: {tags}");
     let leaks = pprof(&folder, &["-top", "-unit=B", "-tagfocus=verdict=LEAK"], &file);
     assert!(leaks.contains("24000B, 68.04% of 35274B total"), "{leaks}");
     let sessions = pprof(&folder, &["-top", "-unit=B", "-tagfocus=type=Session"], &file);
