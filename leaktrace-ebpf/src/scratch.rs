@@ -2,7 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xchg};
 
-use leaktrace_common::{event::StackRecord, unfinished::UnfinishedRecord};
+use leaktrace_common::{event::StackRecord, stack::StackEntry, unfinished::UnfinishedRecord};
 
 use crate::maps::SCRATCH;
 
@@ -16,6 +16,8 @@ pub struct Scratch {
     /// The same stack with the functions of its JavaScript frames.
     pub javascript: StackRecord,
     pub unfinished: UnfinishedRecord,
+    /// Of a stack that is new: too large for a program's own memory, which older kernels reckon more strictly.
+    pub entry: StackEntry,
 }
 
 /// Slots a CPU, the size of the map.

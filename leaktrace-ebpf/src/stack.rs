@@ -51,11 +51,11 @@ pub fn take(regs: Regs<'_>, process: ProcessId, hook: u16, start: Start) -> Take
         && let Some(layout) = v8::layout(process)
     {
         has_functions = v8::with_functions(scratch, layout, process);
-        intern(&mut scratch.javascript, &scratch.walk.hashes, process, hook, None)
+        intern((&mut scratch.javascript, &mut scratch.entry), &scratch.walk.hashes, process, hook, None)
     } else {
         // Before the id is read: what is left of the stack is a part of it.
         let has_rest = unfinished::take(walk, record, rest) != 0;
-        intern(record, &walk.hashes, process, hook, has_rest.then_some(rest))
+        intern((record, &mut scratch.entry), &walk.hashes, process, hook, has_rest.then_some(rest))
     };
     scratch::release(scratch);
     Taken { stack, has_functions }
@@ -78,7 +78,7 @@ pub fn has_left(regs: Regs<'_>, process: ProcessId, slot: u64) -> bool {
 
 #[inline(always)]
 fn intern(
-    record: &mut StackRecord,
+    (record, new): (&mut StackRecord, &mut StackEntry),
     hashes: &Hashes,
     process: ProcessId,
     hook: u16,
@@ -92,10 +92,11 @@ fn intern(
     let (id, check) = (StackId(hashes.id), hashes.check);
     let mut entry = STACKS.get_ptr_mut(&id);
     if entry.is_none() {
-        let (process, tid, comm) = (record.process, read::thread() as u32, read::comm());
-        let new = StackEntry { check, process, tid, comm, ..StackEntry::default() };
+        // Its counters stay 0.
+        (new.check, new.process, new.tid, new.comm) =
+            (check, record.process, read::thread() as u32, read::comm());
         // Another CPU may be first with the same stack: then its entry serves.
-        let _ = STACKS.insert(&id, &new, u64::from(BPF_NOEXIST));
+        let _ = STACKS.insert(&id, &*new, u64::from(BPF_NOEXIST));
         entry = STACKS.get_ptr_mut(&id);
     }
     let Some(entry) = entry else {
