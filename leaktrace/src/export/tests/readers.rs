@@ -49,6 +49,19 @@ fn target() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
 }
 
+/// The script that flame graphs began with, where `.ci/run` unpacks it.
+fn flamegraph_pl() -> Option<PathBuf> {
+    let script = target().join("flamegraph.pl/usr/share/perl5/Devel/NYTProf/flamegraph.pl");
+    if script.exists() {
+        return Some(script);
+    }
+    skip::skip(
+        "flamegraph.pl",
+        "flamegraph.pl is not there: Debian's libdevel-nytprof-perl, unpacked in target/flamegraph.pl",
+    );
+    None
+}
+
 /// The npm package, where `.ci/run` unpacks it.
 fn speedscope() -> Option<PathBuf> {
     let folder = target().join("speedscope/dist/release");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{super::*, world::world},
-    Folder, is_there, says, speedscope,
+    Folder, flamegraph_pl, is_there, says, speedscope,
 };
 use crate::report::tests::written;
 
@@ -133,6 +133,25 @@ fn walk(node: &Value, see: &mut impl FnMut(&Value)) {
     see(node);
     for child in node["children"].as_array().unwrap() {
         walk(child, see);
+    }
+}
+
+#[test]
+fn flamegraph_pl_draws_every_folded_line_of_each_metric() {
+    let Some(script) = flamegraph_pl() else { return };
+    let folder = Folder::new("flamegraph.pl");
+    for metric in <Metric as clap::ValueEnum>::value_variants() {
+        let file = folder.write("live.folded", &Folded { metric: *metric }, &world());
+        let svg = says(Command::new("perl").arg(&script).args(["--minwidth", "0"]).arg(&file));
+        let all: u64 = metric.of(&world()).iter().sum();
+        // It writes thousands with a comma.
+        let said = svg.replace(',', "");
+        assert!(said.contains(&format!("<title>all ({all} samples 100%)")), "{metric:?}: {svg}");
+    }
+    let svg = says(Command::new("perl").arg(&script).arg(folder.write("f", &Folded::default(), &world())));
+    // Angle brackets become round ones.
+    for frame in ["copy(a:b)_[i]", "onRequest /app/server.js:12:7_[j]"] {
+        assert!(svg.contains(&format!("<title>{frame} (")), "{frame}: {svg}");
     }
 }
 
