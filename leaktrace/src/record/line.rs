@@ -339,9 +339,9 @@ impl From<&Snapshot> for Line {
     fn from(snapshot: &Snapshot) -> Self {
         let Snapshot { at, stacks, blocks, samples, counters } = snapshot;
         let stacks = stacks.iter().map(|(id, entry)| {
-            // What is left out has done its work in the kernel.
-            let StackEntry { allocs, alloc_bytes, frees, freed_bytes, process, sent, deaths, .. } = *entry;
-            let (ages, thread) = (deaths.to_vec(), entry.thread());
+            // The check value has done its work in the kernel, and of threads it is the name that counts.
+            let StackEntry { check: _, allocs, alloc_bytes, frees, freed_bytes, process, sent, .. } = *entry;
+            let (ages, thread) = (entry.deaths.to_vec(), entry.thread());
             Entry(id.0, process, allocs, alloc_bytes, frees, freed_bytes, sent, ages, thread)
         });
         let blocks = blocks
