@@ -16,9 +16,11 @@ use tests_kernel::{
 const BUDGET: f64 = 0.05;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Traces `storm.c` for so long.
-fn storm(flags: &[&str], time: Duration) -> (Report, u64) {
-    let mut program = Program::c("storm.c").unwrap();
+/// Traces `storm.c` for so long, with malloc of this library, or glibc's.
+fn storm(allocator: Option<&str>, flags: &[&str], time: Duration) -> (Report, u64) {
+    let executable = compiled("storm.c", Compiler::Gcc).unwrap();
+    let libs = PrivateLibs::copy(allocator.as_slice()).unwrap();
+    let mut program = Program::start_file(&executable, &[], libs, allocator.as_slice()).unwrap();
     let agent = Agent::attach(&[program.pid()], flags).unwrap();
     program.begin().unwrap();
     sleep(time);
@@ -37,8 +39,22 @@ fn cost(report: &Report) -> &Cost {
 #[test]
 fn a_leak_in_a_storm_is_found_within_the_budget_and_nothing_else_is() {
     needs_root();
+    let report = found_in_a_storm(None);
+    assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_some_and(|error| error > 0)));
+}
+
+/// jemalloc leaves what is freed as it was: what comes after it tells that it was.
+#[test]
+fn of_an_allocator_that_cannot_be_read_a_leak_is_suspected_within_the_budget_and_no_more() {
+    needs_root();
+    let report = found_in_a_storm(Some("libjemalloc.so.2"));
+    assert!(report.verdicts.iter().all(|verdict| verdict.verdict != "LEAK"), "{}", report.overview());
+}
+
+/// What is reported of the storm, which is what leaks.
+fn found_in_a_storm(allocator: Option<&str>) -> Report {
     let time = Duration::from_secs(50);
-    let (report, leaked) = storm(&["--budget", "5%", "--epoch", "500ms"], time);
+    let (report, leaked) = storm(allocator, &["--budget", "5%", "--epoch", "500ms"], time);
     let cost = cost(&report);
     let most = BUDGET + AT_ONCE.as_secs_f64() / time.as_secs_f64();
     assert!(cost.share < 1.5 * most, "{cost:?}");
@@ -58,13 +74,13 @@ fn a_leak_in_a_storm_is_found_within_the_budget_and_nothing_else_is() {
     assert!(found.live_bytes > 2 * others, "{}", report.overview());
     // Every tenth at the least; never more than the program leaked, but for chance.
     assert!(found.live_blocks > leaked / 20 && found.live_blocks < 2 * leaked, "{found:?} of {leaked}");
-    assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_some_and(|error| error > 0)));
+    report
 }
 
 #[test]
 fn exactly_means_without_a_pause_and_says_what_that_takes() {
     needs_root();
-    let (report, _) = storm(&[], Duration::from_secs(3));
+    let (report, _) = storm(None, &[], Duration::from_secs(3));
     let cost = cost(&report);
     assert_eq!((cost.budget, cost.pauses, cost.watched), (None, 0, 1.0), "{cost:?}");
     assert!(cost.share > 1.0 && cost.hits > 100_000 && cost.hit_ns > 200, "{cost:?}");
@@ -84,23 +100,6 @@ fn a_program_that_allocates_little_is_followed_exactly_within_the_default_budget
     let cost = cost(&report);
     assert_eq!((cost.pauses, cost.watched), (0, 1.0), "{cost:?}");
     assert!(report.stacks.iter().all(|stack| stack.error_bytes.is_none()), "{}", report.overview());
-    program.stop().unwrap();
-}
-
-#[test]
-fn an_allocator_that_cannot_be_read_is_followed_over_budget_and_that_is_said() {
-    needs_root();
-    const JEMALLOC: &str = "libjemalloc.so.2";
-    let executable = compiled("storm.c", Compiler::Gcc).unwrap();
-    let libs = PrivateLibs::copy(&[JEMALLOC]).unwrap();
-    let mut program = Program::start_file(&executable, &[], libs, &[JEMALLOC]).unwrap();
-    let agent = Agent::attach(&[program.pid()], &["--budget", "5%"]).unwrap();
-    program.begin().unwrap();
-    sleep(Duration::from_secs(4));
-    let report = agent.stop().unwrap();
-    let cost = cost(&report);
-    assert!(cost.share > BUDGET && cost.pauses == 0, "{cost:?}");
-    assert!(cost.over_budget.as_ref().is_some_and(|because| because.contains(JEMALLOC)), "{cost:?}");
     program.stop().unwrap();
 }
 

@@ -134,7 +134,7 @@ pub(super) struct Trace {
     pub(super) source_maps: bool,
 
     /// Take at most this part of the processes' CPU time: where following each allocation takes more, probes stand in windows
-    /// only, and glibc's heap is read in between (5% unless given, none for a program after --; native memory)
+    /// only, and heaps are read in between (5% unless given, none for a program after --; native memory)
     #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "exact")]
     pub(super) budget: Option<f64>,
 

@@ -429,6 +429,12 @@ impl Ledger {
         self.windows.weight(born)
     }
 
+    /// Whether a block of native memory has been watched all its life, so that its end would be known.
+    #[must_use]
+    pub fn is_heard(&self, block: &LiveBlock) -> bool {
+        self.windows.heard_since().is_some_and(|since| block.born >= since)
+    }
+
     /// Part of the time since tracing began in which native memory was watched.
     #[must_use]
     pub fn time_watched(&self) -> f64 {

@@ -82,6 +82,12 @@ impl Windows {
         Some(sum)
     }
 
+    /// What was born since has been watched all its life; none while nothing is watched.
+    pub(super) fn heard_since(&self) -> Option<u64> {
+        let is_watched = self.changes.len().is_multiple_of(2);
+        is_watched.then(|| self.changes.last().map_or(0, |resumed| resumed.at))
+    }
+
     /// Part of the time from `start` on in which it was watched.
     pub(super) fn time_watched(&self, start: u64, now: u64) -> f64 {
         let mut ends: Vec<u64> = self.changes.iter().map(|change| change.at).collect();
@@ -133,6 +139,14 @@ mod tests {
         assert_eq!(work(145, 200), Work { all: 46.0, watched: 1.0 });
         assert_eq!(work(280, 300), Work { all: 2.0, watched: 2.0 });
         assert_eq!(Windows::default().work_of(0, 100), None);
+    }
+
+    #[test]
+    fn what_is_born_in_a_window_is_heard_of_until_it_is_over() {
+        let mut windows = windows();
+        assert_eq!([Windows::default().heard_since(), windows.heard_since()], [Some(0), Some(280)]);
+        windows.pause(340, 190);
+        assert_eq!(windows.heard_since(), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     heap_reader::{HeapReader, Liveness},
     judge::{Judges, Survivors},
     kernel::clock::{of_thread, page_size},
-    ledger::State as Life,
+    ledger::{LiveBlock, State as Life},
     verdict::{Checked, NoState, Verified},
 };
 
@@ -67,8 +67,15 @@ fn look(
     session: &Session,
     reader: Option<&mut HeapReader>,
     process: ProcessId,
-    blocks: &[(crate::ledger::LiveBlock, Option<u16>)],
+    blocks: &[(LiveBlock, Option<u16>)],
 ) -> Verified {
+    let impossible = |because| Verified::Impossible {
+        because: if blocks.iter().all(|(block, _)| session.ledger.is_heard(block)) {
+            because
+        } else {
+            NoState::Unheard
+        },
+    };
     let is_of_glibc = |hook: Option<u16>| hook.is_some_and(|hook| session.is_of_glibc(hook));
     let (own, others): (Vec<_>, Vec<_>) = blocks.iter().partition(|(_, hook)| is_of_glibc(*hook));
     let mut found =
@@ -77,9 +84,7 @@ fn look(
     let states = match reader.map(|reader| reader.check(&addresses)) {
         _ if own.is_empty() => Vec::new(),
         Some(Ok(states)) => states,
-        Some(Err(_)) | None => {
-            return Verified::Impossible { because: NoState::UnknownHeap };
-        }
+        Some(Err(_)) | None => return impossible(NoState::UnknownHeap),
     };
     for ((block, _), state) in own.iter().zip(states) {
         let lives = session.live_block(process, block.address);
@@ -95,11 +100,9 @@ fn look(
     match found {
         Checked { checked: 0, .. } => Verified::Impossible { because: NoState::AllFreed },
         Checked { checked, unknown, .. } if checked == unknown && own.is_empty() => {
-            Verified::Impossible { because: NoState::OtherAllocator }
+            impossible(NoState::OtherAllocator)
         }
-        Checked { checked, unknown, .. } if checked == unknown => {
-            Verified::Impossible { because: NoState::Unread }
-        }
+        Checked { checked, unknown, .. } if checked == unknown => impossible(NoState::Unread),
         found => Verified::Allocator(found),
     }
 }

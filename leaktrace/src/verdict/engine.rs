@@ -22,6 +22,8 @@ const RESTS: u64 = 4;
 pub(super) struct Standing {
     pub(super) passes: u32,
     pub(super) called: Option<Called>,
+    /// What a leak was called before, for where it is not let be one.
+    pub(super) suspected: Option<Called>,
     /// The last verdict taken back, which stays to be shown until it is called again.
     pub(super) withdrawn: Option<(Called, Refuted)>,
     pub(super) taken_back: u32,
@@ -281,6 +283,7 @@ impl Book<'_> {
         let (leak, proven) = (verdict.is_leak(), *proven);
         if before.is_none_or(|called| called.leak != leak) {
             let (epoch, at_ns) = (self.time.epochs(), self.time.now_ns());
+            standing.suspected = before.filter(|called| !called.leak);
             standing.called = Some(Called { leak, proven, epoch, at_ns });
         } else if let Some(called) = &mut standing.called {
             // What growth earned does not go with a proof.

@@ -95,6 +95,8 @@ pub enum Lacking {
     Events { lost: u64, of: u64 },
     /// Of those looked at, so many survivors are free by the allocator's own state.
     Alive { refuted: u64, checked: u64 },
+    /// Survivors may have been freed while no probe stood, and their allocator cannot be asked.
+    Frees,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

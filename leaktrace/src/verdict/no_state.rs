@@ -9,11 +9,19 @@ pub enum NoState {
     OtherAllocator,
     Unread,
     AllFreed,
+    /// And probes were away since the survivors were born.
+    Unheard,
 }
 
 impl NoState {
-    const ALL: [Self; 5] =
-        [Self::ProcessEnded, Self::UnknownHeap, Self::OtherAllocator, Self::Unread, Self::AllFreed];
+    const ALL: [Self; 6] = [
+        Self::ProcessEnded,
+        Self::UnknownHeap,
+        Self::OtherAllocator,
+        Self::Unread,
+        Self::AllFreed,
+        Self::Unheard,
+    ];
 
     /// As a person reads it, and as it stands in data.
     #[must_use]
@@ -24,6 +32,7 @@ impl NoState {
             Self::OtherAllocator => "it is not of glibc's malloc, whose state alone can be read",
             Self::Unread => "it is in a part of the heap that could not be read",
             Self::AllFreed => "all that was counted was freed since",
+            Self::Unheard => "its allocator's state cannot be read, and its frees were not heard of between windows",
         }
     }
 }

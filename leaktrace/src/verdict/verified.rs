@@ -47,37 +47,46 @@ impl Checked {
 
 impl Engine {
     /// Takes in what was found of the survivors of a judgement that [`super::Ending::judge`] has just made. Where too
-    /// many are free it is no leak, nor on its way to become one; one that was called before is taken back.
+    /// many are free it is no leak, nor on its way to become one; one that was called before is taken back. Where nothing
+    /// can be known of them it does not become one.
     pub fn verified(&mut self, judgement: &mut Judgement, verified: Verified) {
         judgement.evidence.verified = verified;
-        let Verified::Allocator(checked) = verified else { return };
-        if !checked.is_doubtful() {
-            return;
-        }
-        let Checked { checked, refuted, .. } = checked;
-        let (epoch, at_ns) = self.now();
-        let standing = self.standing(judgement.node);
-        standing.passes = 0;
-        judgement.passes = 0;
-        match standing.called {
-            Some(was) if was.leak && was.epoch < epoch => {
+        let epoch = self.now().0;
+        let said = self.standing(judgement.node).called.filter(|called| called.leak && called.epoch < epoch);
+        match (verified, said) {
+            (Verified::Allocator(checked), _) if !checked.is_doubtful() => {}
+            (Verified::Allocator(Checked { checked, refuted, .. }), Some(was)) => {
                 let because = Refuted::Free { refuted, checked };
+                let standing = self.standing(judgement.node);
+                standing.passes = 0;
                 standing.called = None;
                 standing.withdrawn = Some((was, because));
                 standing.taken_back += 1;
+                judgement.passes = 0;
                 judgement.verdict = Verdict::TakenBack { was, because };
+                judgement.since = Some(was);
+                judgement.taken_back = standing.taken_back;
             }
-            // What is called a leak by this epoch was not said yet.
-            called => {
-                let suspected = called.filter(|called| !called.leak);
-                standing.called =
-                    Some(suspected.unwrap_or(Called { leak: false, proven: false, epoch, at_ns }));
-                judgement.verdict = Verdict::Suspect { lacking: Lacking::Alive { refuted, checked } };
+            (Verified::Allocator(Checked { checked, refuted, .. }), None) => {
+                self.standing(judgement.node).passes = 0;
+                judgement.passes = 0;
+                self.suspect(judgement, Lacking::Alive { refuted, checked });
             }
+            (Verified::Impossible { because: NoState::Unheard }, None) if judgement.verdict == Verdict::Leak => {
+                self.suspect(judgement, Lacking::Frees);
+            }
+            _ => {}
         }
-        let standing = *standing;
-        judgement.since = standing.called.or(standing.withdrawn.map(|(called, _)| called));
-        judgement.taken_back = standing.taken_back;
+    }
+
+    /// What was called a leak by this epoch was not said yet, and is not.
+    fn suspect(&mut self, judgement: &mut Judgement, lacking: Lacking) {
+        let (epoch, at_ns) = self.now();
+        let standing = self.standing(judgement.node);
+        let suspected = standing.called.filter(|called| !called.leak).or(standing.suspected);
+        standing.called = Some(suspected.unwrap_or(Called { leak: false, proven: false, epoch, at_ns }));
+        judgement.verdict = Verdict::Suspect { lacking };
+        judgement.since = standing.called;
     }
 }
 
@@ -172,6 +181,21 @@ mod tests {
             Verdict::Leak,
             "four passes later it is one again"
         );
+    }
+
+    #[test]
+    fn what_may_have_been_freed_unheard_is_a_suspect_and_a_leak_that_was_called_before_stays_one() {
+        let unheard = Verified::Impossible { because: NoState::Unheard };
+        let mut growing = Growing::new();
+        let first = growing.after(60, 0, unheard);
+        assert_eq!(first.verdict.name(), "SUSPECT", "{first:?}");
+        let said = growing.after(60, 0, unheard);
+        assert_eq!(said.verdict, Verdict::Suspect { lacking: Lacking::Frees });
+        assert_eq!((said.since, said.taken_back), (first.since, 0), "it has been one since then");
+        // Nothing speaks against it once its survivors have been heard of.
+        for verified in [Verified::Impossible { because: NoState::OtherAllocator }, unheard] {
+            assert_eq!(growing.after(1, 0, verified).verdict, Verdict::Leak);
+        }
     }
 
     #[test]

@@ -103,4 +103,8 @@ fn it_is_said_by_what_survivors_are_known_to_be_alive() {
         lack(Lacking::Alive { refuted: 4, checked: 200 }),
         "4 of 200 survivors looked up in the allocator's own heap are free (over 1 %)"
     );
+    assert_eq!(
+        lack(Lacking::Frees),
+        "whether it is freed is not known for the time between windows (--exact hears of it)"
+    );
 }

@@ -3,9 +3,12 @@
 //! glibc's heap says which of them are free. One that is in use may by now be another one at the same address, so the start of
 //! each is compared with what it held when it first outlived a window. What has changed is not followed any more: a block that
 //! is used changes too, and is left out for that. What is kept is lost to its program, or rests.
+//!
+//! Of another allocator's there is that comparison alone: one that was freed and not handed out since may look as it did. So
+//! nothing is called a leak for what is known so (`run::verifying`).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{DefaultHasher, Hasher},
 };
 
@@ -46,52 +49,49 @@ pub(in super::super) struct Fates {
 
 /// The heap of one process.
 struct Heap {
-    reader: HeapReader,
+    /// Or why it cannot be read as a glibc's.
+    reader: Result<HeapReader, Refused>,
     memory: Memory,
     blocks: HashMap<u64, Known>,
 }
 
 impl Heap {
-    fn open(pid: u32) -> Result<Self, Refused> {
-        let reader = HeapReader::open(pid, page_size())?;
+    fn open(pid: u32) -> Result<Self, ProcessError> {
+        let reader = HeapReader::open(pid, page_size());
         Ok(Self { reader, memory: Memory::open(pid)?, blocks: HashMap::new() })
+    }
+
+    /// Once more, where it may have been changing just then, or not have begun.
+    fn open_again(mut self, pid: u32) -> Self {
+        if matches!(self.reader, Err(Refused::Misfit { .. })) {
+            self.reader = HeapReader::open(pid, page_size());
+        }
+        self
     }
 }
 
 #[derive(Default)]
 pub(super) struct Followed {
     heaps: HashMap<ProcessId, Heap>,
-    /// Running processes whose heaps cannot be read.
-    refused: HashSet<ProcessId>,
 }
 
 /// Blocks of one process, by address.
 type Blocks = Vec<(BlockKey, Block)>;
 
 impl Followed {
-    /// Opens the heaps of these processes, and forgets those of others. Returns those that are none of a glibc that is known.
-    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> Vec<ProcessId> {
+    /// Opens the heaps of these processes, and forgets those of others. Returns how many are none of a glibc that is known.
+    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> usize {
         let mut before = std::mem::take(&mut self.heaps);
-        let mut refused_before = std::mem::take(&mut self.refused);
-        let mut unread = Vec::new();
-        for (process, pid) in running {
-            // It stays so as long as it runs this program.
-            if refused_before.remove(&process) {
-                self.refused.insert(process);
-                continue;
-            }
-            let opened = before.remove(&process).map_or_else(|| Heap::open(pid), Ok);
-            match opened {
-                Ok(heap) => drop(self.heaps.insert(process, heap)),
-                // It has just ended.
-                Err(Refused::Process(ProcessError::NoSuchProcess { .. })) => {}
-                // It may be changing just now, or not have begun.
-                Err(Refused::Misfit { .. }) => unread.push(process),
-                Err(_) => drop(self.refused.insert(process)),
-            }
-        }
-        unread.extend(&self.refused);
-        unread
+        let opened = running.filter_map(|(process, pid)| {
+            let opened = match before.remove(&process) {
+                Some(heap) => Ok(heap.open_again(pid)),
+                None => Heap::open(pid),
+            };
+            // It may have ended by now.
+            Some((process, opened.ok()?))
+        });
+        self.heaps = opened.collect();
+        self.heaps.values().filter(|heap| heap.reader.is_err()).count()
     }
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of.
@@ -139,18 +139,25 @@ impl Followed {
             let addresses: Vec<u64> = blocks.iter().map(|(key, _)| key.address).collect();
             // First: what is found in use after it was read was so then.
             let contents = contents(&heap.memory, &blocks);
-            let Ok(states) = heap.reader.check(&addresses) else { continue };
+            let states = heap.reader.as_mut().ok().map(|reader| reader.check(&addresses));
+            let states = match states {
+                Some(Ok(states)) => states.into_iter().map(Some).collect(),
+                // Not now.
+                Some(Err(_)) => continue,
+                None => vec![None; addresses.len()],
+            };
             for (((key, block), content), state) in blocks.into_iter().zip(contents).zip(states) {
                 let Some(known) = heap.blocks.get_mut(&key.address).filter(|known| known.born == block.born)
                 else {
                     fates.unfollowed.push((key, block));
                     continue;
                 };
+                let is_same = content == Some(known.content);
                 match state {
-                    Liveness::Free => fates.freed.push((key, block, known.seen)),
-                    Liveness::Live if content == Some(known.content) => known.seen = now,
-                    Liveness::Unknown(_) if content == Some(known.content) => {}
-                    Liveness::Live | Liveness::Unknown(_) => fates.unfollowed.push((key, block)),
+                    Some(Liveness::Free) => fates.freed.push((key, block, known.seen)),
+                    _ if !is_same => fates.unfollowed.push((key, block)),
+                    Some(Liveness::Live) => known.seen = now,
+                    Some(Liveness::Unknown(_)) | None => {}
                 }
             }
         }

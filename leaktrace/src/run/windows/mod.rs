@@ -2,7 +2,7 @@
 //!
 //! While they stand, the kernel times what they run; what that takes is weighed against what the processes do. When the credit
 //! is used up, the probes are lifted, and between windows the heap itself tells what became of the blocks that lived (see
-//! [`followed`]). Where that is not possible they stay, and the user is told what that costs.
+//! [`followed`]). Where the probes have to stay, the user is told what that costs.
 
 mod budget;
 mod followed;
@@ -47,8 +47,6 @@ pub(super) struct Windows {
     budget: Budget,
     /// With `--exact`: probes are not lifted, whatever they cost.
     is_exact: bool,
-    /// Every process is traced: those whose heaps cannot be read from outside do not keep the others from being followed.
-    is_of_all: bool,
     /// Why probes cannot be lifted, if they cannot.
     must_stay: Option<String>,
     /// None where costs cannot be measured on this kernel.
@@ -76,25 +74,19 @@ pub(super) struct Windows {
 impl Windows {
     /// Measures what a hit costs here.
     pub(super) fn new(plan: &Plan, session: &mut Session) -> Self {
-        let is_of_all = plan.targets.are_all();
         let must_stay = if plan.mmap {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
             Some("--prove has to know each block".to_owned())
-        } else if plan.follow && !is_of_all {
+        } else if plan.follow && !plan.targets.are_all() {
             Some("--follow has to see children from their start".to_owned())
         } else if !session.is_quick() {
             Some(
                 "this kernel takes too long to take probes back; Linux 6.11 and newer do it at once"
                     .to_owned(),
             )
-        } else if is_of_all {
-            // Those of processes that cannot be read are given up at each window's end, and counted.
-            None
         } else {
-            session.other_allocator().map(|file| {
-                format!("of the allocators only glibc's can be read from outside, and {file} has another")
-            })
+            None
         };
         let is_measured = plan.native && session.is_quick();
         let traps = is_measured.then(|| session.measure_traps().ok()).flatten();
@@ -106,7 +98,6 @@ impl Windows {
         Self {
             budget: Budget::new(plan.budget.unwrap_or(1.0), plan.epoch),
             is_exact: plan.budget.is_none(),
-            is_of_all,
             must_stay,
             traps,
             timing: Arc::new(None),
@@ -223,23 +214,14 @@ impl Windows {
 
     /// Takes the probes back, if the heaps can be followed without them.
     fn lift(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if self.must_stay.is_none() {
-            if self.is_of_all {
-                // What those without blocks have for a heap is of no interest.
-                let holders: HashSet<ProcessId> =
-                    session.blocks()?.iter().map(|(key, _)| key.process).collect();
-                let unread =
-                    self.followed.open(session.running().filter(|(process, _)| holders.contains(process)));
-                self.warn_of_unread(unread.len());
-            } else if !self.followed.open(session.running()).is_empty() {
-                let why = "its heap is not of a glibc that is known, so that it cannot be read from outside";
-                self.must_stay = Some(why.to_owned());
-            }
-        }
         if self.must_stay.is_some() {
             self.warn(session);
             return Ok(());
         }
+        // What those without blocks have for a heap is of no interest.
+        let holders: HashSet<ProcessId> = session.blocks()?.iter().map(|(key, _)| key.process).collect();
+        let unread = self.followed.open(session.running().filter(|(process, _)| holders.contains(process)));
+        self.warn_of_unread(unread, session);
         // Those that came while the first many were read are few, and so are those that come while they are.
         self.followed.note(session.blocks()?);
         self.followed.note(session.blocks()?);
@@ -274,13 +256,19 @@ impl Windows {
         Ok(())
     }
 
-    /// Once, that some leaks may not be found.
-    fn warn_of_unread(&mut self, processes: usize) {
-        if processes > 0 && !std::mem::replace(&mut self.has_warned, true) {
+    /// Once, that some leaks are not called so.
+    fn warn_of_unread(&mut self, processes: usize, session: &Session) {
+        let what = match (session.pids().count(), session.other_allocator()) {
+            (1, Some(file)) => format!("the heap of {file}"),
+            _ if processes == 0 => return,
+            (1, None) => "its heap, which is of no glibc that is known,".to_owned(),
+            _ => format!("the heap of {processes} processes, whose allocator is not glibc's,"),
+        };
+        if !std::mem::replace(&mut self.has_warned, true) {
             crate::say!(
-                "tracing everything takes more than --budget {:.0}%, so probes stand in windows only: in {processes} \
-                 processes, whose heaps cannot be read from outside (their allocator is not glibc's), leaks are not found. \
-                 For those: leaktrace --pid PID --exact",
+                "tracing each call takes more than --budget {:.0}%, so probes stand in windows only. Between them {what} \
+                 cannot be read from outside: what grows there is called SUSPECT at most. To have it proven, at a price: \
+                 leaktrace --pid PID --exact",
                 100.0 * self.budget.share(),
             );
         }
