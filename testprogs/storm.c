@@ -3,6 +3,7 @@
 #include "testprog.h"
 
 #include <poll.h>
+#include <sys/wait.h>
 #include <time.h>
 
 enum { RING = 4096, SESSIONS = 2000, LEAK_EVERY = 2000, BATCH = 1000 };
@@ -35,8 +36,13 @@ SITE static void churn(unsigned long number) {
     free(block);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     ready();
+    /* If asked for, in a child. */
+    if (argc > 1 && strcmp(argv[1], "child") == 0) {
+        pid_t child = fork();
+        if (child != 0) return waitpid(child, NULL, 0) == child ? 0 : 1;
+    }
     unsigned long state = 1;
     unsigned long number = 0;
     struct pollfd stdin_line = {.fd = 0, .events = POLLIN};

@@ -7,6 +7,11 @@ use leaktrace::{
     cli::{Args, Task, exit::Exit},
     run,
 };
+use mimalloc::MiMalloc;
+
+/// With no pid, or with `--follow`, probes stand in libc for every process: they would trap leaktrace's own allocations too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -16,11 +16,12 @@ use tests_kernel::{
 const BUDGET: f64 = 0.05;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Traces `storm.c` for so long, with malloc of this library, or glibc's.
+/// Traces `storm.c` for so long, with malloc of this library, or glibc's; with `--follow` it works in a child.
 fn storm(allocator: Option<&str>, flags: &[&str], time: Duration) -> (Report, u64) {
     let executable = compiled("storm.c", Compiler::Gcc).unwrap();
     let libs = PrivateLibs::copy(allocator.as_slice()).unwrap();
-    let mut program = Program::start_file(&executable, &[], libs, allocator.as_slice()).unwrap();
+    let arguments: &[&str] = if flags.contains(&"--follow") { &["child"] } else { &[] };
+    let mut program = Program::start_file(&executable, arguments, libs, allocator.as_slice()).unwrap();
     let agent = Agent::attach(&[program.pid()], flags).unwrap();
     program.begin().unwrap();
     sleep(time);
@@ -39,22 +40,28 @@ fn cost(report: &Report) -> &Cost {
 #[test]
 fn a_leak_in_a_storm_is_found_within_the_budget_and_nothing_else_is() {
     needs_root();
-    let report = found_in_a_storm(None);
+    let report = found_in_a_storm(None, &[], Duration::from_secs(50));
     assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_some_and(|error| error > 0)));
+}
+
+#[test]
+fn the_same_in_a_child_that_is_followed() {
+    needs_root();
+    found_in_a_storm(None, &["--follow"], Duration::from_secs(30));
 }
 
 /// jemalloc leaves what is freed as it was: what comes after it tells that it was.
 #[test]
 fn of_an_allocator_that_cannot_be_read_a_leak_is_suspected_within_the_budget_and_no_more() {
     needs_root();
-    let report = found_in_a_storm(Some("libjemalloc.so.2"));
+    let report = found_in_a_storm(Some("libjemalloc.so.2"), &[], Duration::from_secs(30));
     assert!(report.verdicts.iter().all(|verdict| verdict.verdict != "LEAK"), "{}", report.overview());
 }
 
 /// What is reported of the storm, which is what leaks.
-fn found_in_a_storm(allocator: Option<&str>) -> Report {
-    let time = Duration::from_secs(50);
-    let (report, leaked) = storm(allocator, &["--budget", "5%", "--epoch", "500ms"], time);
+fn found_in_a_storm(allocator: Option<&str>, flags: &[&str], time: Duration) -> Report {
+    let flags = [&["--budget", "5%", "--epoch", "500ms"], flags].concat();
+    let (report, leaked) = storm(allocator, &flags, time);
     let cost = cost(&report);
     let most = BUDGET + AT_ONCE.as_secs_f64() / time.as_secs_f64();
     assert!(cost.share < 1.5 * most, "{cost:?}");

@@ -6,9 +6,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::MetadataExt,
     process::{Command, Stdio},
+    thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     bpf,
@@ -18,6 +19,11 @@ use crate::{
 };
 use counts::Counts;
 
+/// Files of tests on real processes that keep both cores busy, trace every process, or hold the time that something takes
+/// against a bound: nothing runs beside them.
+const ALONE: [&str; 6] = ["budget", "demo", "fleet", "memory", "system", "v8_stress"];
+/// The one that takes about as long as all others that are not alone.
+const LONGEST: &str = "v8";
 /// So many tests on real processes that failed are run once more: more at one time are no chance.
 const RETRIED: usize = 3;
 
@@ -37,10 +43,9 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     counts += tests(cargo_test(checkout, &of_members).args(["--lib", "--bins"]))?.counts;
     counts += tests(cargo_test(checkout, &[]).arg("--doc"))?.counts;
 
-    let mut kernel = cargo_test(checkout, &files(checkout, "tests-kernel")?);
-    kernel.arg("--");
+    let of_kernel = files(checkout, "tests-kernel")?;
     if args.no_kernel || !is_root()? {
-        counts.skipped += names(kernel.args(["--list"]));
+        counts.skipped += names(cargo_test(checkout, &of_kernel).args(["--", "--list"]));
         eprintln!(
             "skipped: the tests on real processes, {}",
             if args.no_kernel {
@@ -50,7 +55,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
             }
         );
     } else {
-        counts += kernel_tests(checkout, &mut kernel)?;
+        counts += kernel_tests(checkout, &of_kernel)?;
         counts += tests(&mut cargo_test(checkout, &files(checkout, "tests-unwind")?))?.counts;
     }
     println!("{counts}");
@@ -84,17 +89,36 @@ fn files(checkout: &Checkout, member: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn kernel_tests(checkout: &Checkout, kernel: &mut Command) -> Result<Counts> {
-    // The agent was built for its own package's tests. One at a time: these measure what one program does, and some keep both
-    // cores busy.
-    kernel.args(["--test-threads=1"]).env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
-    let Ran { mut counts, failed } = tests(kernel)?;
+fn kernel_tests(checkout: &Checkout, files: &[String]) -> Result<Counts> {
+    // The agent was built for its own package's tests.
+    let one_at_a_time = |files: &[String]| {
+        let mut command = cargo_test(checkout, files);
+        command.env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
+        command.args(["--", "--test-threads=1"]);
+        command
+    };
+    let (alone, others): (Vec<_>, Vec<_>) =
+        files.iter().cloned().partition(|name| ALONE.contains(&name.as_str()));
+    let (longest, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == LONGEST);
+    // Each traces processes of its own, and waits half of its time for the kernel.
+    let (beside, ran) = thread::scope(|scope| {
+        let beside = scope.spawn(|| tests(&mut one_at_a_time(&longest)));
+        let ran = tests(&mut one_at_a_time(&others));
+        (beside.join(), ran)
+    });
+    let all = [beside.map_err(|_| anyhow!("a thread panicked"))?, ran, tests(&mut one_at_a_time(&alone))];
+    let (mut counts, mut failed) = (Counts::default(), Vec::new());
+    for ran in all {
+        let ran = ran?;
+        counts += ran.counts;
+        failed.extend(ran.failed);
+    }
     if failed.is_empty() || failed.len() > RETRIED {
         return Ok(counts);
     }
     // They have deadlines, and what else the machine does is not theirs to say. A test that is wrong fails again, and one
     // that did not is told, to be looked into.
-    let again = tests(kernel.arg("--exact").args(&failed))?;
+    let again = tests(one_at_a_time(files).arg("--exact").args(&failed))?;
     // If the run itself came to grief, what was not heard of did not pass.
     let is_heard = again.counts.failed == again.failed.len() as u64;
     for name in failed.iter().filter(|name| is_heard && !again.failed.contains(name)) {

@@ -191,7 +191,9 @@ fn lack(lacking: Lacking) -> String {
         }
         Lacking::Decision { test } => format!("it is not sure whether {}", test.describe()),
         Lacking::Alive { refuted, checked } => free(refuted, checked),
-        Lacking::Frees => "whether it is freed is not known for the time between windows (--exact hears of it)".to_owned(),
+        Lacking::Frees => {
+            "whether it is freed is not known for the time between windows (--exact hears of it)".to_owned()
+        }
         Lacking::Events { lost, of } => {
             let share = lost as f64 * 100.0 / of.max(1) as f64;
             format!("{} of {} events were lost ({share:.1} %, over 1 %)", count(lost), count(of))

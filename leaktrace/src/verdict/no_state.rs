@@ -32,7 +32,9 @@ impl NoState {
             Self::OtherAllocator => "it is not of glibc's malloc, whose state alone can be read",
             Self::Unread => "it is in a part of the heap that could not be read",
             Self::AllFreed => "all that was counted was freed since",
-            Self::Unheard => "its allocator's state cannot be read, and its frees were not heard of between windows",
+            Self::Unheard => {
+                "its allocator's state cannot be read, and its frees were not heard of between windows"
+            }
         }
     }
 }

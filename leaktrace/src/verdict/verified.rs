@@ -72,7 +72,9 @@ impl Engine {
                 judgement.passes = 0;
                 self.suspect(judgement, Lacking::Alive { refuted, checked });
             }
-            (Verified::Impossible { because: NoState::Unheard }, None) if judgement.verdict == Verdict::Leak => {
+            (Verified::Impossible { because: NoState::Unheard }, None)
+                if judgement.verdict == Verdict::Leak =>
+            {
                 self.suspect(judgement, Lacking::Frees);
             }
             _ => {}

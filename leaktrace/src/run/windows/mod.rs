@@ -78,8 +78,6 @@ impl Windows {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
             Some("--prove has to know each block".to_owned())
-        } else if plan.follow && !plan.targets.are_all() {
-            Some("--follow has to see children from their start".to_owned())
         } else if !session.is_quick() {
             Some(
                 "this kernel takes too long to take probes back; Linux 6.11 and newer do it at once"
@@ -218,12 +216,13 @@ impl Windows {
             self.warn(session);
             return Ok(());
         }
+        let blocks = session.blocks()?;
         // What those without blocks have for a heap is of no interest.
-        let holders: HashSet<ProcessId> = session.blocks()?.iter().map(|(key, _)| key.process).collect();
+        let holders: HashSet<ProcessId> = blocks.iter().map(|(key, _)| key.process).collect();
         let unread = self.followed.open(session.running().filter(|(process, _)| holders.contains(process)));
         self.warn_of_unread(unread, session);
         // Those that came while the first many were read are few, and so are those that come while they are.
-        self.followed.note(session.blocks()?);
+        self.followed.note(blocks);
         self.followed.note(session.blocks()?);
         let at = session.pause(&std::mem::take(&mut self.timing))?;
         self.account(session);
