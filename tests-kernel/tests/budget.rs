@@ -50,6 +50,12 @@ fn the_same_in_a_child_that_is_followed() {
     found_in_a_storm(None, &["--follow"], Duration::from_secs(30));
 }
 
+#[test]
+fn the_same_where_each_probe_is_placed_and_taken_back_by_itself() {
+    needs_root();
+    found_in_a_storm(None, &["--probe-by-probe"], Duration::from_secs(50));
+}
+
 /// jemalloc leaves what is freed as it was: what comes after it tells that it was.
 #[test]
 fn of_an_allocator_that_cannot_be_read_a_leak_is_suspected_within_the_budget_and_no_more() {

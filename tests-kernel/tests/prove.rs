@@ -24,8 +24,13 @@ fn settings() -> Settings {
 
 /// The kernel side without probes, of which only the list of registers is used here.
 fn registers(pid: u32) -> Result<(Kernel, Registers)> {
-    let mut kernel =
-        Kernel::load(Options { min_size: 0, max_size: u64::MAX, max_live: 1024, max_stacks: 1024 })?;
+    let mut kernel = Kernel::load(Options {
+        min_size: 0,
+        max_size: u64::MAX,
+        max_live: 1024,
+        max_stacks: 1024,
+        probe_by_probe: false,
+    })?;
     let registers = kernel.load_registers()?;
     kernel.trace(pid, ProcessId(1), 0)?;
     Ok((kernel, registers))

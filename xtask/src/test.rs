@@ -90,35 +90,13 @@ fn files(checkout: &Checkout, member: &str) -> Result<Vec<String>> {
 }
 
 fn kernel_tests(checkout: &Checkout, files: &[String]) -> Result<Counts> {
-    // The agent was built for its own package's tests.
-    let one_at_a_time = |files: &[String]| {
-        let mut command = cargo_test(checkout, files);
-        command.env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
-        command.args(["--", "--test-threads=1"]);
-        command
-    };
-    let (alone, others): (Vec<_>, Vec<_>) =
-        files.iter().cloned().partition(|name| ALONE.contains(&name.as_str()));
-    let (longest, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == LONGEST);
-    // Each traces processes of its own, and waits half of its time for the kernel.
-    let (beside, ran) = thread::scope(|scope| {
-        let beside = scope.spawn(|| tests(&mut one_at_a_time(&longest)));
-        let ran = tests(&mut one_at_a_time(&others));
-        (beside.join(), ran)
-    });
-    let all = [beside.map_err(|_| anyhow!("a thread panicked"))?, ran, tests(&mut one_at_a_time(&alone))];
-    let (mut counts, mut failed) = (Counts::default(), Vec::new());
-    for ran in all {
-        let ran = ran?;
-        counts += ran.counts;
-        failed.extend(ran.failed);
-    }
+    let Ran { mut counts, failed } = side_by_side(checkout, files)?;
     if failed.is_empty() || failed.len() > RETRIED {
         return Ok(counts);
     }
     // They have deadlines, and what else the machine does is not theirs to say. A test that is wrong fails again, and one
     // that did not is told, to be looked into.
-    let again = tests(one_at_a_time(files).arg("--exact").args(&failed))?;
+    let again = tests(one_at_a_time(checkout, files).arg("--exact").args(&failed))?;
     // If the run itself came to grief, what was not heard of did not pass.
     let is_heard = again.counts.failed == again.failed.len() as u64;
     for name in failed.iter().filter(|name| is_heard && !again.failed.contains(name)) {
@@ -129,7 +107,36 @@ fn kernel_tests(checkout: &Checkout, files: &[String]) -> Result<Counts> {
     Ok(counts)
 }
 
+/// The longest beside the others, and then those that are to run alone.
+fn side_by_side(checkout: &Checkout, files: &[String]) -> Result<Ran> {
+    let (alone, others): (Vec<_>, Vec<_>) =
+        files.iter().cloned().partition(|name| ALONE.contains(&name.as_str()));
+    let (longest, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == LONGEST);
+    let run = |files: &[String]| tests(&mut one_at_a_time(checkout, files));
+    let (beside, ran) = thread::scope(|scope| {
+        let beside = scope.spawn(|| run(&longest));
+        let ran = run(&others);
+        (beside.join(), ran)
+    });
+    let mut all = Ran::default();
+    for ran in [beside.map_err(|_| anyhow!("a thread panicked"))?, ran, run(&alone)] {
+        let Ran { counts, failed } = ran?;
+        all.counts += counts;
+        all.failed.extend(failed);
+    }
+    Ok(all)
+}
+
+/// The agent was built for its own package's tests.
+fn one_at_a_time(checkout: &Checkout, files: &[String]) -> Command {
+    let mut command = cargo_test(checkout, files);
+    command.env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
+    command.args(["--", "--test-threads=1"]);
+    command
+}
+
 /// What test binaries said.
+#[derive(Default)]
 struct Ran {
     counts: Counts,
     /// Names.
@@ -175,4 +182,16 @@ fn names(list: &mut Command) -> u64 {
 /// By the owner of this process's folder in /proc, which is its effective user.
 fn is_root() -> Result<bool> {
     Ok(std::fs::metadata("/proc/self").context("cannot read /proc/self")?.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_have_a_place_of_their_own_are_there() {
+        let files = files(&Checkout::find().unwrap(), "tests-kernel").unwrap();
+        let named = ALONE.into_iter().chain([LONGEST]);
+        assert_eq!(named.filter(|name| !files.iter().any(|file| file == name)).collect::<Vec<_>>(), [""; 0]);
+    }
 }

@@ -243,6 +243,10 @@ pub(super) struct Trace {
     #[arg(long, hide = true)]
     pub(super) probe_at_entry: bool,
 
+    /// Place and take back each probe by itself, as has to be done before Linux 6.11 (for tests)
+    #[arg(long, hide = true)]
+    pub(super) probe_by_probe: bool,
+
     /// Also write the stream of events and snapshots (for tests)
     #[arg(long, hide = true, value_name = "FILE")]
     pub(super) record_stream: Option<PathBuf>,

@@ -152,6 +152,8 @@ pub struct Plan {
     /// Whether children are traced too; of a trace of all processes always.
     pub follow: bool,
     pub probe_at_entry: bool,
+    /// Each has a link of its own.
+    pub probe_by_probe: bool,
     pub max_live: u32,
     pub max_stacks: u32,
     pub output: Output,
@@ -298,6 +300,7 @@ impl Trace {
             mmap: self.mmap,
             follow,
             probe_at_entry: self.probe_at_entry,
+            probe_by_probe: self.probe_by_probe,
             max_live: self.max_live,
             max_stacks: self.max_stacks,
             output: Output {

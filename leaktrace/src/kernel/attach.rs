@@ -108,12 +108,20 @@ pub struct Place {
 /// Attached probes; they go when this is dropped. The kernel takes some 100 ms for each link: it waits until no thread can
 /// be in one of them any more.
 #[must_use = "the probes are removed at once unless this is kept"]
-pub struct Probe(#[expect(dead_code, reason = "held for its drop")] Link);
+pub struct Probe(Link);
+
+impl Probe {
+    /// For what the kernel takes back by itself, with others waiting for it: its number among the places of its program.
+    #[must_use]
+    pub const fn turn(&self) -> Option<usize> {
+        if let Link::One(_, turn) = self.0 { Some(turn) } else { None }
+    }
+}
 
 /// What holds probes in place.
 #[expect(dead_code, reason = "held for their drop")]
 enum Link {
-    One(UProbeLink),
+    One(UProbeLink, usize),
     Many(OwnedFd),
 }
 
@@ -175,8 +183,8 @@ impl Kernel {
                 // A link for each says which place it was, if it is one.
                 Some(Err(_)) | None => {
                     self.load_one_by_one(&[program])?;
-                    for place in places {
-                        placed.push(self.attach_one(file, pid, place)?);
+                    for (turn, place) in places.into_iter().enumerate() {
+                        placed.push(Probe(Link::One(self.attach_one(file, pid, place)?, turn)));
                     }
                 }
             }
@@ -200,7 +208,7 @@ impl Kernel {
         file: &Path,
         pid: Option<NonZeroU32>,
         place: &Place,
-    ) -> Result<Probe, AttachError> {
+    ) -> Result<UProbeLink, AttachError> {
         let Place { program, offset, cookie } = *place;
         let point = UProbeAttachPoint {
             location: UProbeAttachLocation::AbsoluteOffset(offset),
@@ -209,10 +217,6 @@ impl Kernel {
         let scope = pid.map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
         let uprobe: &mut UProbe = self.program(program.name())?;
         let link = uprobe.attach(point, file, scope).and_then(|id| uprobe.take_link(id));
-        link.map(|link| Probe(Link::One(link))).map_err(|source| AttachError::Refused {
-            file: file.display().to_string(),
-            offset,
-            source,
-        })
+        link.map_err(|source| AttachError::Refused { file: file.display().to_string(), offset, source })
     }
 }

@@ -117,29 +117,29 @@ impl Runs {
 }
 
 impl Kernel {
-    /// Whether probes can be taken back and placed again many at a time, and their programs be asked.
+    /// Whether probes can be taken back and placed again many at a time.
     #[must_use]
     pub fn is_quick(&self) -> bool {
         self.multi.is_some()
     }
 
-    /// How often and how long the programs ran that were timed; none where probes are placed one by one.
+    /// How often and how long the programs ran that were timed.
     #[must_use]
     pub fn runs(&self) -> Option<Runs> {
-        let multi = self.multi.as_ref()?;
         let mut runs = Runs::default();
         for (program, count) in OF_HEAP.iter().zip(&mut runs.counts) {
-            let Some(fd) = multi.loaded(*program) else { continue };
-            let mut info = ProgramInfo::new_zeroed();
-            let mut ask = AskAbout {
-                fd: fd.as_raw_fd() as u32,
-                length: size_of::<ProgramInfo>() as u32,
-                answer: &raw mut info as u64,
-            };
-            // SAFETY: the answer is as long as said.
-            unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask) }.ok()?;
-            *count = info.runs;
-            runs.ns += info.run_time_ns;
+            for fd in self.loaded(*program) {
+                let mut info = ProgramInfo::new_zeroed();
+                let mut ask = AskAbout {
+                    fd: fd.as_raw_fd() as u32,
+                    length: size_of::<ProgramInfo>() as u32,
+                    answer: &raw mut info as u64,
+                };
+                // SAFETY: the answer is as long as said.
+                unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask) }.ok()?;
+                *count += info.runs;
+                runs.ns += info.run_time_ns;
+            }
         }
         Some(runs)
     }

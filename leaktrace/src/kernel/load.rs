@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     thread,
 };
 
@@ -54,6 +54,8 @@ pub struct Options {
     /// Room for live blocks and for stacks.
     pub max_live: u32,
     pub max_stacks: u32,
+    /// A link for each probe, as it has to be on older kernels.
+    pub probe_by_probe: bool,
 }
 
 /// The loaded kernel side. Dropping it takes every table back, and the probes with them.
@@ -85,7 +87,7 @@ impl Kernel {
         loader.map_max_entries("LIVE", options.max_live);
         loader.map_max_entries("STACKS", options.max_stacks);
         let mut ebpf = loader.load(OBJECT)?;
-        let multi = Multi::new(OBJECT, &ebpf);
+        let multi = if options.probe_by_probe { None } else { Multi::new(OBJECT, &ebpf) };
 
         let events = ebpf.take_map("EVENTS").ok_or(LoadError::NotInObject("EVENTS"))?;
         let events = RingBuf::try_from(events).map_err(|_| LoadError::NotInObject("EVENTS"))?;
@@ -137,6 +139,13 @@ impl Kernel {
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })
+    }
+
+    /// A program as it was loaded: for links of many probes, and for those of one.
+    pub(super) fn loaded(&self, program: Program) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let many = self.multi.as_ref().and_then(|multi| multi.loaded(program));
+        let one = self.ebpf.program(program.name()).and_then(|program| program.fd().ok());
+        many.map(AsFd::as_fd).into_iter().chain(one.map(AsFd::as_fd))
     }
 
     fn follow_lives(&mut self) -> Result<(), LoadError> {

@@ -275,6 +275,7 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Regis
         max_size: plan.max_size,
         max_live: plan.max_live,
         max_stacks: plan.max_stacks,
+        probe_by_probe: plan.probe_by_probe,
     })?;
     if plan.follow {
         kernel.load_all()?;

@@ -44,14 +44,17 @@ impl Placed {
     }
 
     /// Takes them back, all at once: the kernel removes those of a link and then waits, which need hold up neither the next ones
-    /// nor anybody else. `until` is kept until they are gone.
+    /// nor anybody else. Those with links of their own it takes one after another in any case. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
         self.are_lifted = true;
-        for probe in self.standing.drain(..) {
+        let (mut alone, others): (Vec<_>, Vec<_>) =
+            self.standing.drain(..).partition(|probe| probe.turn().is_some());
+        alone.sort_by_key(Probe::turn);
+        for probes in others.into_iter().map(|probe| vec![probe]).chain([alone]) {
             let until = Arc::clone(until);
-            // Where there can be no thread it is dropped here and now.
+            // Where there can be no thread they are dropped here and now.
             let _ = std::thread::Builder::new().spawn(move || {
-                drop(probe);
+                drop(probes);
                 drop(until);
             });
         }

@@ -329,13 +329,15 @@ impl Probes {
         }
         let mut attached = Attached { functions: found.len(), ..Attached::default() };
         let (mut of_heap, mut of_refills, mut of_engine) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seldom = Vec::new();
         for (number, hook) in (known.first_hook..).zip(found) {
             let mut cookie = hook.cookie(number);
             if self.at_entry {
                 cookie.pushed_words = 0;
             }
+            let places_of = if is_frequent(hook) { &mut of_heap } else { &mut seldom };
             for (program, offset, cheap) in places(hook, self.at_entry) {
-                of_heap.push(Place { program, offset, cookie: cookie.pack() });
+                places_of.push(Place { program, offset, cookie: cookie.pack() });
                 attached.probes += 1;
                 attached.slow += usize::from(!cheap);
                 self.stepped.extend((!cheap).then_some(program));
@@ -344,6 +346,8 @@ impl Probes {
                 attached.incomplete += 1;
             }
         }
+        // Where the kernel takes probes back one after another, those that cost most are to go first.
+        of_heap.append(&mut seldom);
         for (number, point) in (first_point..).zip(points) {
             let is_refill = matches!(point.point, Point::AllocateSlow | Point::AllocateObserved);
             let places = if is_refill { &mut of_refills } else { &mut of_engine };
@@ -364,6 +368,11 @@ impl Probes {
         }
         Ok(Some(attached))
     }
+}
+
+/// Whether it is what programs mostly call, by whatever prefix.
+fn is_frequent(hook: &FoundHook) -> bool {
+    hook.symbol.ends_with("malloc") || hook.symbol.ends_with("free")
 }
 
 /// Program, file offset and whether the kernel emulates the instruction there.

@@ -407,6 +407,9 @@ impl Session {
         let done =
             |(process, id): &&(ProcessId, StackId)| *id != StackId::UNKNOWN && settled.contains(process);
         let done: Vec<StackId> = stacks.iter().filter(done).map(|(_, id)| *id).collect();
+        for id in &done {
+            self.ended_unheard.remove(id);
+        }
         let unfinished = self.unfinished.extract_if(|process, _| settled.contains(process));
         let unfinished: u64 = unfinished.map(|(_, count)| count).sum();
         Ok(self.kernel.forget_stacks(&done, unfinished)?)

@@ -5,7 +5,11 @@
 //! two files. Separate debug files come with the file, as they are to be found below the root of its process.
 //! blazesym looks for them too, but below its own root, and by build id only where there is a debug link.
 
-use std::{collections::HashMap, fs::File, os::fd::AsRawFd};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::fd::AsRawFd,
+};
 
 use blazesym::symbolize::{
     CodeInfo, Input, Reason, Sym, Symbolized,
@@ -53,6 +57,10 @@ impl Blaze {
 
     pub(super) fn add_perf_map(&mut self, process: leaktrace_common::process::ProcessId, file: File) {
         self.perf_maps.insert(process, PerfMap::new(file));
+    }
+
+    pub(super) fn forget(&mut self, gone: &HashSet<leaktrace_common::process::ProcessId>) {
+        self.perf_maps.retain(|process, _| !gone.contains(process));
     }
 
     /// An answer for each of `places`.

@@ -15,6 +15,7 @@ use crate::attribute::{BinaryId, Place};
 enum Request {
     Binary(BinaryId, File, Option<File>),
     PerfMap(ProcessId, File),
+    Forget(HashSet<ProcessId>),
     Name(Vec<Place>),
 }
 
@@ -54,6 +55,11 @@ impl SymbolThread {
     /// The perf map of a process, `/proc/PID/root/tmp/perf-PID.map` with the PID of its own namespace.
     pub fn add_perf_map(&self, process: ProcessId, file: File) -> Result<(), SymbolizeError> {
         self.send(Request::PerfMap(process, file))
+    }
+
+    /// Closes the perf maps of these processes.
+    pub fn forget(&self, gone: HashSet<ProcessId>) -> Result<(), SymbolizeError> {
+        self.send(Request::Forget(gone))
     }
 
     /// Asks for what `names` lacks, and returns at once. Code made at run time should be asked for as soon
@@ -113,6 +119,7 @@ fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
         match request {
             Request::Binary(id, file, debug) => blaze.add_binary(id, file, debug),
             Request::PerfMap(process, file) => blaze.add_perf_map(process, file),
+            Request::Forget(gone) => blaze.forget(&gone),
             Request::Name(places) => {
                 if outbox.send(blaze.name(&places)).is_err() {
                     return;

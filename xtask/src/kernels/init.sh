@@ -10,6 +10,7 @@ mkdir -p /results /tmp
 # Seconds. A case takes about ten; one that hangs is ended, so that the others and its messages are seen.
 patience=120
 failed=
+seconds=
 # churn.c is for real processors.
 export CHURN_THREADS=2 CHURN_PAIRS=5000
 
@@ -45,8 +46,20 @@ launched() {
     ended "$name" $? 0
 }
 
-# attached NAME PROGRAM FLAGS: to the running program, which waits until the probes are there.
+# attached NAME PROGRAM FLAGS: to the running program, which waits until the probes are there, and ends by itself.
 attached() {
+    traced "$@" --exact
+}
+
+# in_windows NAME PROGRAM FLAGS: the same with a program that works until it is told to end.
+in_windows() {
+    seconds=40
+    traced "$@"
+    seconds=
+}
+
+# traced NAME PROGRAM FLAGS
+traced() {
     name=$1 program=$2
     shift 2
     rm -f /go
@@ -62,6 +75,10 @@ attached() {
     agent=$!
     if await attached "/results/$name.stderr" $agent; then
         echo >&3
+        if [ -n "$seconds" ]; then
+            sleep "$seconds"
+            echo >&3
+        fi
         await done "/results/$name.truth" $pid
     fi
     kill -TERM $agent 2>/dev/null

@@ -51,6 +51,7 @@ impl Case {
         let way = match self.way {
             Way::Launched => "launched",
             Way::Attached => "attached",
+            Way::InWindows => "in_windows",
         };
         format!("{way} {} {} {}\n", self.name, self.program(), self.flags)
     }

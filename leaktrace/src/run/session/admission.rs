@@ -256,6 +256,8 @@ impl Session {
         self.ledger.retire(&gone);
         self.engines.forget(&gone);
         self.unwinding.forget(&gone);
+        // If the thread is no more, who asks it for names says so.
+        let _ = self.symbols.forget(gone.clone());
         names.forget(|process| gone.contains(&process));
         gone
     }

@@ -10,7 +10,7 @@ mod refills;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -53,6 +53,8 @@ pub(super) struct Windows {
     traps: Option<Traps>,
     /// Programs are timed while it is there, unless the kernel refused: then they cost what traps cost at the least.
     timing: Arc<Option<Timing>>,
+    /// The same, as long as probes are being taken back.
+    lifting: Weak<Option<Timing>>,
     runs: Runs,
     hits: u64,
     spent_ns: u64,
@@ -78,27 +80,28 @@ impl Windows {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
             Some("--prove has to know each block".to_owned())
-        } else if !session.is_quick() {
+        } else if plan.targets.are_all() && !session.is_quick() {
             Some(
-                "this kernel takes too long to take probes back; Linux 6.11 and newer do it at once"
+                "this kernel takes too long to take back the probes of many files; Linux 6.11 and newer do it at once"
                     .to_owned(),
             )
         } else {
             None
         };
-        let is_measured = plan.native && session.is_quick();
-        let traps = is_measured.then(|| session.measure_traps().ok()).flatten();
-        if plan.native && traps.is_none() && plan.budget.is_some() {
-            crate::say!(
-                "what tracing takes cannot be measured here (it needs Linux 6.11 or newer), so --budget is not kept"
-            );
-        }
+        let traps = match plan.native.then(|| session.measure_traps()).transpose() {
+            Err(error) if plan.budget.is_some() => {
+                crate::say!("what tracing takes cannot be measured here, so --budget is not kept: {error}");
+                None
+            }
+            measured => measured.ok().flatten(),
+        };
         Self {
             budget: Budget::new(plan.budget.unwrap_or(1.0), plan.epoch),
             is_exact: plan.budget.is_none(),
             must_stay,
             traps,
             timing: Arc::new(None),
+            lifting: Weak::new(),
             runs: Runs::default(),
             hits: 0,
             spent_ns: 0,
@@ -133,7 +136,8 @@ impl Windows {
             session.tell(&Event::Worked { at: self.looked, work: 0 });
         }
         if self.is_paused {
-            if self.budget.affords_window() {
+            // Placed again before they are gone, they would see each call twice.
+            if self.budget.affords_window() && self.lifting.strong_count() == 0 {
                 return self.resume(session);
             }
             if clock::now() >= self.read_at {
@@ -224,7 +228,10 @@ impl Windows {
         // Those that came while the first many were read are few, and so are those that come while they are.
         self.followed.note(blocks);
         self.followed.note(session.blocks()?);
-        let at = session.pause(&std::mem::take(&mut self.timing))?;
+        let timing = std::mem::take(&mut self.timing);
+        self.lifting = Arc::downgrade(&timing);
+        let at = session.pause(&timing)?;
+        drop(timing);
         self.account(session);
         session.tell(&Event::Paused { at, work: self.worked });
         let running: HashSet<ProcessId> = session.running().map(|(process, _)| process).collect();
@@ -237,8 +244,9 @@ impl Windows {
 
     fn resume(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.timing = Arc::new(Timing::start().ok());
-        self.account(session);
         let at = session.resume()?;
+        // What was done while they were placed, which can take a while, is of the pause.
+        self.account(session);
         session.tell(&Event::Resumed { at, work: self.worked });
         self.is_paused = false;
         Ok(())
