@@ -1,12 +1,16 @@
 //! The demo's programs: a node service where node is installed, else a native one inside this very binary.
 
+#![allow(unsafe_code, reason = "the demo's blocks are asked of libc, which leaktrace's own memory is not of")]
+
 use std::{
+    alloc::{GlobalAlloc as _, Layout, System, handle_alloc_error},
     env,
     ffi::OsStr,
     fs,
     io::{self, BufRead as _, BufReader},
     path::PathBuf,
     process::{self, Child, Command, Stdio},
+    ptr::NonNull,
     thread,
     time::Duration,
 };
@@ -68,10 +72,23 @@ impl Drop for Demo {
     }
 }
 
+/// A block filled with a byte. In stacks it is of the function that asks for it, which one made by a function would not be.
+macro_rules! block {
+    ($byte:expr, $size:expr) => {{
+        let layout = const { Layout::new::<[u8; $size]>() };
+        // SAFETY: the size is not zero.
+        let start = NonNull::new(unsafe { System.alloc(layout) });
+        let start = start.unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: so many bytes were given, to nobody else.
+        unsafe { start.as_ptr().write_bytes($byte, layout.size()) };
+        Block { start, layout }
+    }};
+}
+
 /// A service that answers requests and forgets to forget, until it is stopped.
 pub fn native_service() -> ! {
     let mut sessions = Vec::new();
-    let mut cache: [Option<Box<[u8]>>; 64] = [const { None }; 64];
+    let mut cache: [Option<Block>; 64] = [const { None }; 64];
     println!("{SERVING}");
     for request in 0usize.. {
         sessions.push(open_session(request));
@@ -84,18 +101,31 @@ pub fn native_service() -> ! {
 
 /// The leak: every session is kept.
 #[inline(never)]
-fn open_session(request: usize) -> Box<[u8]> {
-    vec![request as u8; 16 * 1024].into_boxed_slice()
+fn open_session(request: usize) -> Block {
+    block!(request as u8, 16 * 1024)
 }
 
 /// Not a leak: a cache with a bound.
 #[inline(never)]
-fn remember(request: usize) -> Box<[u8]> {
-    vec![request as u8; 8 * 1024].into_boxed_slice()
+fn remember(request: usize) -> Block {
+    block!(request as u8, 8 * 1024)
 }
 
 /// Not a leak: in use for a moment only.
 #[inline(never)]
 fn render(request: usize) -> usize {
-    std::hint::black_box(vec![request as u8; 4 * 1024]).len()
+    std::hint::black_box(block!(request as u8, 4 * 1024)).layout.size()
+}
+
+/// Bytes of libc's malloc, as a program's own usually are.
+struct Block {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: it was given so, and is given back once.
+        unsafe { System.dealloc(self.start.as_ptr(), self.layout) };
+    }
 }

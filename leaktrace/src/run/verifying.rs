@@ -69,13 +69,12 @@ fn look(
     process: ProcessId,
     blocks: &[(LiveBlock, Option<u16>)],
 ) -> Verified {
-    let impossible = |because| Verified::Impossible {
-        because: if blocks.iter().all(|(block, _)| session.ledger.is_heard(block)) {
-            because
-        } else {
-            NoState::Unheard
-        },
-    };
+    let unheard = blocks.iter().filter(|(block, _)| !session.ledger.is_heard(block)).count() as u64;
+    // They may all be free.
+    let is_doubtful =
+        Checked { checked: blocks.len() as u64, refuted: unheard, ..Checked::default() }.is_doubtful();
+    let impossible =
+        |because| Verified::Impossible { because: if is_doubtful { NoState::Unheard } else { because } };
     let is_of_glibc = |hook: Option<u16>| hook.is_some_and(|hook| session.is_of_glibc(hook));
     let (own, others): (Vec<_>, Vec<_>) = blocks.iter().partition(|(_, hook)| is_of_glibc(*hook));
     let mut found =
