@@ -47,7 +47,7 @@ impl Agent {
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
-        if !flags.contains(&"--budget") {
+        if !["--budget", "--exact"].iter().any(|flag| flags.contains(flag)) {
             command.arg("--exact");
         }
         Self::start(command.args(flags))

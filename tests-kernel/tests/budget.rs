@@ -58,7 +58,7 @@ fn the_same_where_each_probe_is_placed_and_taken_back_by_itself() {
 
 /// jemalloc leaves what is freed as it was: what comes after it tells that it was.
 #[test]
-fn of_an_allocator_that_cannot_be_read_a_leak_is_suspected_within_the_budget_and_no_more() {
+fn where_an_allocator_cannot_be_read_the_budget_holds_and_nothing_is_called_a_leak() {
     needs_root();
     let report = found_in_a_storm(Some("libjemalloc.so.2"), &[], Duration::from_secs(30));
     assert!(report.verdicts.iter().all(|verdict| verdict.verdict != "LEAK"), "{}", report.overview());

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 enum Way {
     Launched,
     Attached,
-    /// Not to be exact: for half a minute of a program that does not end by itself.
+    /// Not to be exact: for forty seconds of a program that does not end by itself.
     InWindows,
 }
 

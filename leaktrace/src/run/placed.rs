@@ -37,20 +37,26 @@ impl Placed {
             return Ok(());
         }
         if !self.are_lifted {
-            self.standing.extend(kernel.attach(&known.file.probe_path(), scope, &places)?);
+            self.stand(kernel.attach(&known.file.probe_path(), scope, &places)?);
         }
         self.places.push((id, scope, places));
         Ok(())
+    }
+
+    /// In the order in which they go, also at the end.
+    fn stand(&mut self, probes: Vec<Probe>) {
+        self.standing.extend(probes);
+        self.standing.sort_by_key(Probe::turn);
     }
 
     /// Takes them back, all at once: the kernel removes those of a link and then waits, which need hold up neither the next ones
     /// nor anybody else. Those with links of their own it takes one after another in any case. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
         self.are_lifted = true;
-        let (mut alone, others): (Vec<_>, Vec<_>) =
+        let (alone, others): (Vec<_>, Vec<_>) =
             self.standing.drain(..).partition(|probe| probe.turn().is_some());
-        alone.sort_by_key(Probe::turn);
-        for probes in others.into_iter().map(|probe| vec![probe]).chain([alone]) {
+        let others = others.into_iter().map(|probe| vec![probe]);
+        for probes in others.chain([alone]).filter(|probes| !probes.is_empty()) {
             let until = Arc::clone(until);
             // Where there can be no thread they are dropped here and now.
             let _ = std::thread::Builder::new().spawn(move || {
@@ -69,15 +75,16 @@ impl Placed {
         if !std::mem::take(&mut self.are_lifted) {
             return Ok(());
         }
-        let mut gone = Vec::new();
+        let (mut placed, mut gone) = (Vec::new(), Vec::new());
         for (at, (id, scope, places)) in self.places.iter().enumerate() {
             let path = binaries[id.0 as usize].file.probe_path();
             match kernel.attach(&path, *scope, places) {
-                Ok(probes) => self.standing.extend(probes),
+                Ok(probes) => placed.extend(probes),
                 Err(error) if error.target_gone() => gone.push(at),
                 Err(error) => return Err(error),
             }
         }
+        self.stand(placed);
         gone.into_iter().rev().for_each(|at| drop(self.places.swap_remove(at)));
         Ok(())
     }

@@ -139,13 +139,11 @@ impl Followed {
             let addresses: Vec<u64> = blocks.iter().map(|(key, _)| key.address).collect();
             // First: what is found in use after it was read was so then.
             let contents = contents(&heap.memory, &blocks);
-            let states = heap.reader.as_mut().ok().map(|reader| reader.check(&addresses));
-            let states = match states {
-                Some(Ok(states)) => states.into_iter().map(Some).collect(),
-                // Not now.
-                Some(Err(_)) => continue,
-                None => vec![None; addresses.len()],
+            let states = match &mut heap.reader {
+                Ok(reader) => reader.check(&addresses).map(|states| states.into_iter().map(Some).collect()),
+                Err(_) => Ok(vec![None; addresses.len()]),
             };
+            let Ok(states) = states else { continue };
             for (((key, block), content), state) in blocks.into_iter().zip(contents).zip(states) {
                 let Some(known) = heap.blocks.get_mut(&key.address).filter(|known| known.born == block.born)
                 else {

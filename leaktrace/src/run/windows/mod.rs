@@ -265,20 +265,22 @@ impl Windows {
 
     /// Once, that some leaks are not called so.
     fn warn_of_unread(&mut self, processes: usize, session: &Session) {
+        if self.has_warned {
+            return;
+        }
         let what = match (session.pids().count(), session.other_allocator()) {
             (1, Some(file)) => format!("the heap of {file}"),
             _ if processes == 0 => return,
             (1, None) => "its heap, which is of no glibc that is known,".to_owned(),
             _ => format!("the heap of {processes} processes, whose allocator is not glibc's,"),
         };
-        if !std::mem::replace(&mut self.has_warned, true) {
-            crate::say!(
-                "tracing each call takes more than --budget {:.0}%, so probes stand in windows only. Between them {what} \
-                 cannot be read from outside: what grows there is called SUSPECT at most. To have it proven, at a price: \
-                 leaktrace --pid PID --exact",
-                100.0 * self.budget.share(),
-            );
-        }
+        self.has_warned = true;
+        crate::say!(
+            "tracing each call takes more than --budget {:.0}%, so probes stand in windows only. Between them {what} cannot be \
+             read from outside: what grows there is called SUSPECT at most. To have it proven, at a price: \
+             leaktrace --pid PID --exact",
+            100.0 * self.budget.share(),
+        );
     }
 
     /// Once, what it costs and what can be done.
