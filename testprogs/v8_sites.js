@@ -1,7 +1,6 @@
 // Leaks of known shares, seen by V8's own sampling profiler at the same time, then counted by a heap snapshot.
 'use strict';
 const inspector = require('inspector');
-const v8 = require('v8');
 const { steps, padded, pause } = require('./v8_protocol');
 
 const SESSIONS = 30e3;
@@ -59,7 +58,10 @@ async function work() {
 // Bytes in objects by what a report calls them.
 async function snapshot() {
   let text = '';
-  for await (const chunk of v8.getHeapSnapshot()) text += chunk;
+  const take = ({ params }) => { text += params.chunk; };
+  session.on('HeapProfiler.addHeapSnapshotChunk', take);
+  await post('HeapProfiler.takeHeapSnapshot');
+  session.off('HeapProfiler.addHeapSnapshotChunk', take);
   const { snapshot: { meta }, nodes, strings } = JSON.parse(text);
   const [type, name, size] = ['type', 'name', 'self_size'].map((field) => meta.node_fields.indexOf(field));
   const types = meta.node_types[type];

@@ -1,30 +1,77 @@
-// A function of WebAssembly that calls one of JavaScript, which leaks.
+// Functions of WebAssembly that call one of JavaScript, which leaks: of a module without names, of one with, and of a long one.
 'use strict';
 const { steps } = require('./v8_protocol');
 
+const ROUNDS = 20000;
+
+const uleb = (number) => (number < 128 ? [number] : [(number & 127) | 128, ...uleb(number >>> 7)]);
+const sized = (id, bytes) => [id, ...uleb(bytes.length), ...bytes];
+const text = (string) => [...uleb(string.length), ...Buffer.from(string)];
+const list = (...items) => [...uleb(items.length), ...items.flat()];
+const body = (...code) => sized(0, code).slice(1);
+
+// (module (import "env" "leak" (func $leak))
+//   (func $inner (param i32)
+//     (loop (call $leak) (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br_if 0 (local.get 0))))
+//   (func $outer (export "run") (param i32) (call $inner (local.get 0))))
+const bytes = (...more) => new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0,
+  ...sized(1, list([0x60, 0, 0], [0x60, 1, 0x7f, 0])),
+  ...sized(2, list([...text('env'), ...text('leak'), 0, 0])),
+  ...sized(3, list([1], [1])),
+  ...sized(7, list([...text('run'), 0, 2])),
+  ...sized(10, list(
+    body(0, 0x03, 0x40, 0x10, 0, 0x20, 0, 0x41, 1, 0x6b, 0x21, 0, 0x20, 0, 0x0d, 0, 0x0b, 0x0b),
+    body(0, 0x20, 0, 0x10, 1, 0x0b),
+  )),
+  ...more.flat(),
+]);
+
+const names = (module, ...functions) => sized(0, [
+  ...text('name'),
+  ...sized(0, text(module)),
+  ...sized(1, list(...functions.map((name, index) => [...uleb(index), ...text(name)]))),
+]);
+const padding = sized(0, [...text('padding'), ...new Array(20000).fill(7)]);
+
 const kept = [];
 
-function leakFromWasm() {
+// What V8 itself says of the frames between the two of JavaScript: `name (URL:wasm-function[1]:0x34)`, or without a name.
+const ofWasm = (stack) => [...stack.matchAll(/at (?:(\S+) \()?(wasm:.*?):wasm-function\[(\d+)\]/g)].map(
+  ([, name, file, index]) => ({ function: name || `wasm-function[${index}]`, file }),
+);
+
+let truths = [];
+
+const through = (leak, module, bytes) => {
+  let isFirst = true;
+  const { run } = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
+    env: {
+      leak: () => {
+        leak();
+        if (isFirst) truths.push({ leak: leak.name, module, frames: ofWasm(new Error().stack) });
+        isFirst = false;
+      },
+    },
+  }).exports;
+  run(ROUNDS);
+};
+
+function leakOfUnnamed() {
   kept.push(new Array(300).fill(kept.length));
 }
 
-// (module (import "env" "leak" (func $leak)) (func (export "run") (param i32)
-//   (loop (call $leak) (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br_if 0 (local.get 0)))))
-const code = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0,
-  1, 8, 2, 96, 0, 0, 96, 1, 127, 0,
-  2, 12, 1, 3, 101, 110, 118, 4, 108, 101, 97, 107, 0, 0,
-  3, 2, 1, 1,
-  7, 7, 1, 3, 114, 117, 110, 0, 1,
-  10, 20, 1, 18, 0, 3, 64, 16, 0, 32, 0, 65, 1, 107, 33, 0, 32, 0, 13, 0, 11, 11,
-]);
-const { run } = new WebAssembly.Instance(new WebAssembly.Module(code), { env: { leak: leakFromWasm } }).exports;
+function leakOfNamed() {
+  kept.push(new Array(300).fill(kept.length));
+}
 
-function throughWasm() {
-  run(20000);
+function leakOfLong() {
+  kept.push(new Array(300).fill(kept.length));
 }
 
 steps(async () => {
-  throughWasm();
-  return [{ kept: kept.length }];
+  through(leakOfUnnamed, '', bytes());
+  through(leakOfNamed, 'shop', bytes(names('shop', 'leak', 'addToCart', 'checkout')));
+  through(leakOfLong, '', bytes(names('', 'leak', 'inner', 'outer'), padding));
+  return truths;
 });

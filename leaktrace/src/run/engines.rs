@@ -1,36 +1,30 @@
 //! JavaScript engines in the traced processes: told to the kernel side, and their samples to the books.
 
+mod reader;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
 
-use leaktrace_common::{
-    process::ProcessId,
-    v8::{self, FunctionKey, Sighting, Word},
-};
+use leaktrace_common::{process::ProcessId, v8};
 
+use self::reader::Reader;
 use super::probes::Probes;
 use crate::{
-    attribute::{self, Place},
+    attribute::Place,
     event::{self, Backing, BinaryId, Event, FileOffset, Mapping},
     kernel::{Kernel, LoadError},
     process::{Memory, ReadUser as _},
-    runtime::v8::{
-        At, Builtins, Decoder, FunctionSeen, JsFrame, NotRead, Tier, capability, detect::V8, distort,
-        layout::Layout,
-    },
-    source_map::{ProcessFiles, SourceMaps},
-    symbolize::{Name, Named, Names, TypeOf},
+    runtime::v8::{capability, detect::V8, distort},
+    source_map::SourceMaps,
+    symbolize::{Named, Names, TypeOf},
 };
 
 /// Mean bytes between two samples unless the user says more or less.
 const INTERVAL: u64 = 512 << 10;
 /// A sample takes some 50 microseconds of the program's time: 100 a second, which is what comes of this, half of one percent.
 const LEAST_APART: u64 = 4_000_000;
-
-/// Functions of a process that are tried again at one time.
-const RETRIED: usize = 64;
 
 /// V8's copy of its builtins is not smaller than this, and begins within as many bytes of a mapping's start.
 const SMALLEST_COPY: u64 = 1 << 20;
@@ -58,18 +52,6 @@ struct Engine {
     given_up: u32,
     /// None where names cannot be read.
     reader: Option<Reader>,
-}
-
-/// Reads names and places from the process's memory.
-struct Reader {
-    decoder: Decoder,
-    memory: Memory,
-    /// Functions that had moved before they were read, those that wait longest first, and where each was tried last.
-    moved: VecDeque<(FunctionKey, Sighting)>,
-    /// Of compiled code, which V8 may throw away at any time. Source maps come later: they take longer than that code may last.
-    compiled: HashMap<Place, Vec<JsFrame>>,
-    /// None without source maps.
-    files: Option<ProcessFiles>,
 }
 
 impl Engines {
@@ -100,9 +82,8 @@ impl Engines {
             Some(engine) => {
                 kernel.describe_v8(process, &layout)?;
                 engine.told = layout;
-                // What it has learned stays: functions are not sent again.
                 if let Some(reader) = &mut engine.reader {
-                    reader.decoder.set_builtins(builtins(&layout));
+                    reader.set_builtins(&layout);
                 }
                 return Ok(None);
             }
@@ -110,7 +91,7 @@ impl Engines {
         }
         kernel.describe_v8(process, &layout)?;
         let files = self.source_maps.as_mut().and_then(|maps| maps.process(pid));
-        let reader = v8.layout.clone().and_then(|objects| Reader::new(pid, objects, &layout, files));
+        let reader = Reader::new(pid, v8, &layout, files);
         let said = event::Engine {
             process,
             version: v8.version.to_string(),
@@ -153,10 +134,7 @@ impl Engines {
     pub(super) fn losses(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
         for reader in self.known.values().filter_map(|engine| engine.reader.as_ref()) {
-            // What has moved is tried again: lost is what still waits for that.
-            let moved = (NotRead::Moved, reader.moved.len() as u64);
-            let others = reader.decoder.losses().filter(|(reason, _)| *reason != NotRead::Moved);
-            for (reason, count) in others.chain([moved]).filter(|(_, count)| *count > 0) {
+            for (reason, count) in reader.losses() {
                 *all.entry(reason.to_string()).or_default() += count;
             }
         }
@@ -181,18 +159,11 @@ impl Engines {
         }
     }
 
-    /// Tries functions again that had moved and were seen elsewhere since: those that wait longest, and not so many that
-    /// it takes time.
+    /// Tries again what had moved before it was read.
     pub(super) fn retry(&mut self, kernel: &Kernel) {
         for (process, engine) in &mut self.known {
-            let Some(reader) = &mut engine.reader else { continue };
-            let now = reader.moved.len().min(RETRIED);
-            for (key, tried) in reader.moved.drain(..now).collect::<Vec<_>>() {
-                match kernel.sighting(*process, key) {
-                    Some(seen) if seen != tried => reader.learn(key, seen),
-                    Some(_) => reader.moved.push_back((key, tried)),
-                    None => {}
-                }
+            if let Some(reader) = &mut engine.reader {
+                reader.retry(*process, kernel);
             }
         }
     }
@@ -205,11 +176,8 @@ impl Engines {
                 continue;
             }
             let reader = self.known.get_mut(process).and_then(|engine| engine.reader.as_mut());
-            if let Some(reader) = reader
-                && let Some(frames) = reader.frames(*place)
-            {
-                let frames = frames.into_iter().map(|frame| reader.translated(frame, &mut self.source_maps));
-                names.insert(*place, Named::Known(frames.map(Name::from).collect()));
+            if let Some(found) = reader.and_then(|reader| reader.name(*place, &mut self.source_maps)) {
+                names.insert(*place, Named::Known(found));
             }
         }
     }
@@ -221,12 +189,7 @@ impl Engines {
             return None;
         }
         let reader = self.known.get_mut(&process)?.reader.as_mut()?;
-        if reader.decoder.is_closure(of.instance_type) {
-            return Some("closure".to_owned());
-        }
-        let constructor = reader.constructor(of.constructor, &mut self.source_maps);
-        let name = constructor.or_else(|| reader.decoder.kind_name(of.instance_type).map(str::to_owned));
-        Some(name.unwrap_or_else(|| format!("unknown type {}", of.instance_type)))
+        Some(reader.type_name(of, &mut self.source_maps))
     }
 
     fn layout(
@@ -286,108 +249,6 @@ fn find_copy(memory: &Memory, mappings: &[Mapping], signature: &[u8]) -> Option<
             Some(mapping.start + memchr::memmem::find(&start, signature)? as u64)
         })
         .next()
-}
-
-impl Reader {
-    fn new(pid: u32, objects: Layout, layout: &v8::Layout, files: Option<ProcessFiles>) -> Option<Self> {
-        Some(Self {
-            decoder: Decoder::new(objects, builtins(layout)),
-            memory: Memory::open(pid).ok()?,
-            moved: VecDeque::new(),
-            compiled: HashMap::new(),
-            files,
-        })
-    }
-
-    fn learn(&mut self, key: FunctionKey, Sighting { function, shared, bytecode }: Sighting) {
-        let seen = FunctionSeen { key, function, shared, bytecode };
-        if self.decoder.learn(&self.memory, &seen) == Err(NotRead::Moved) {
-            self.moved.push_back((key, Sighting { function, shared, bytecode }));
-        }
-    }
-
-    /// Compiled code is looked up while it is there.
-    fn name_stack(&mut self, process: ProcessId, words: &[u64]) {
-        let mut address = 0;
-        for word in words {
-            match Word::unpack(*word) {
-                Word::Address(at) => address = at,
-                Word::Function(function) => {
-                    let place = Place::JavaScript { process, function, at: attribute::At::Code(address) };
-                    if !self.compiled.contains_key(&place)
-                        && let Some(frames) = self.look_up(place)
-                    {
-                        self.compiled.insert(place, frames);
-                    }
-                }
-                Word::Bytecode(_) => {}
-            }
-        }
-    }
-
-    fn frames(&mut self, place: Place) -> Option<Vec<JsFrame>> {
-        self.compiled.get(&place).cloned().or_else(|| self.look_up(place))
-    }
-
-    /// None for a function that was not read.
-    fn look_up(&mut self, place: Place) -> Option<Vec<JsFrame>> {
-        let Place::JavaScript { function, at, .. } = place else { return None };
-        if function == FunctionKey::WASM {
-            return Some(vec![wasm()]);
-        }
-        let at = match at {
-            attribute::At::Bytecode(offset) => At::Bytecode(offset),
-            attribute::At::Code(address) => At::Code(address),
-        };
-        self.decoder.name(function)?;
-        Some(self.decoder.frame(&self.memory, function, at))
-    }
-
-    /// What the class is called whose constructor this is.
-    fn constructor(&mut self, function: FunctionKey, maps: &mut Option<SourceMaps>) -> Option<String> {
-        let name = self.decoder.name(function).filter(|_| function != FunctionKey::default())?;
-        if maps.is_none() {
-            return Some(name.to_owned());
-        }
-        let frame = self.decoder.frame(&self.memory, function, At::Builtin).pop()?;
-        Some(self.translated(frame, maps).function)
-    }
-
-    /// With the author's names and places, where source maps are wanted and have them.
-    fn translated(&mut self, mut frame: JsFrame, maps: &mut Option<SourceMaps>) -> JsFrame {
-        if let (Some(maps), Some(files)) = (maps, &mut self.files) {
-            maps.translate(files, &mut frame);
-        }
-        frame
-    }
-}
-
-/// Its frames do not say which function of which module it is.
-fn wasm() -> JsFrame {
-    JsFrame {
-        function: "wasm-function".to_owned(),
-        file: "wasm".to_owned(),
-        line: None,
-        column: None,
-        start: None,
-        tier: Tier::Unknown,
-        inlined: false,
-        missing: None,
-    }
-}
-
-fn builtins(layout: &v8::Layout) -> Builtins {
-    let range = |[start, end]: [u64; 2]| start..end;
-    Builtins { text: range(layout.builtins), copy: range(layout.builtins_copy) }
-}
-
-impl From<JsFrame> for Name {
-    fn from(frame: JsFrame) -> Self {
-        let JsFrame { function, file, line, column, inlined, missing, .. } = frame;
-        // Then it is where the function begins.
-        let line_of_function = line.is_some() && missing.is_some();
-        Self { function, file: Some(file), line, column, inlined, line_of_function }
-    }
 }
 
 fn is_followed(can: u32) -> bool {

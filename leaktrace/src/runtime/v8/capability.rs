@@ -23,6 +23,8 @@ pub enum Capability {
     Ends,
     /// Of which type an object is, and who constructed it.
     Types,
+    /// Names of functions of WebAssembly.
+    WebAssembly,
 }
 
 /// A capability that is not there.
@@ -71,6 +73,7 @@ impl fmt::Display for Capability {
             Self::OldSurvival => "survival of old objects",
             Self::Ends => "ends of isolates",
             Self::Types => "types of JavaScript objects",
+            Self::WebAssembly => "names of WebAssembly functions",
         })
     }
 }

@@ -6,6 +6,8 @@
 //!   <https://github.com/nodejs/node/blob/v22.12.0/deps/v8/src/runtime/runtime-test.cc>
 //! - `MarkLabStartInitialized` of allocators sets their area's start to its top:
 //!   <https://github.com/nodejs/node/blob/v22.12.0/deps/v8/src/heap/main-allocator.cc>
+//! - `wasm::GetWasmCodeManager` returns what a variable points to:
+//!   <https://github.com/nodejs/node/blob/v22.12.0/deps/v8/src/wasm/wasm-engine.cc>
 //!
 //! Only x86-64 is decoded.
 
@@ -16,13 +18,15 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register}
 pub use self::page::{Marks, YoungPages};
 pub(super) use self::page::{marks, young_pages};
 use super::layout::Version;
-use crate::binary::{Architecture, Binary, Function};
+use crate::binary::{Architecture, Binary, Function, LinkAddress};
 
 /// `SpaceWithLinearArea` before V8 12, `MainAllocator` since.
 const MARK_LAB_START: [&str; 2] = [
     "_ZN2v88internal13MainAllocator23MarkLabStartInitializedEv",
     "_ZN2v88internal19SpaceWithLinearArea23MarkLabStartInitializedEv",
 ];
+
+const CODE_MANAGER: &str = "_ZN2v88internal4wasm18GetWasmCodeManagerEv";
 
 /// Longer than any of the functions read here (the longest is 200 bytes): a symbol with a wrong size is not followed
 /// through the whole text.
@@ -61,6 +65,14 @@ fn known_area(version: Version) -> Option<u32> {
         12..=14 => Some(0xa0),
         _ => None,
     }
+}
+
+/// Where V8 has the pointer to the manager of code made from WebAssembly: `mov rax,[rip+offset]`.
+pub(super) fn code_manager(binary: &Binary<'_>) -> Option<LinkAddress> {
+    let mut code = instructions(binary, function(binary, CODE_MANAGER)?);
+    let load = code.find(Instruction::is_ip_rel_memory_operand)?;
+    let is_load = load.mnemonic() == Mnemonic::Mov && load.op0_register() == Register::RAX;
+    is_load.then(|| LinkAddress(load.ip_rel_memory_address()))
 }
 
 /// The displacement of `mov register,[base+displacement]`.

@@ -72,6 +72,8 @@ pub struct V8 {
     /// Where an allocator has the pointer to its area. The kernel side checks it on the live process, as it does the places
     /// of marks, of flags and of maps (`leaktrace_common::v8::Check`).
     pub allocator_area: Option<u32>,
+    /// Where V8 has the pointer to what knows code made from WebAssembly; none without [`Capability::WebAssembly`].
+    pub code_manager: Option<LinkAddress>,
     pub points: Vec<ProbePoint>,
     /// Sorted by capability, one reason each.
     pub lacks: Vec<Lack>,
@@ -127,6 +129,7 @@ pub fn detect(binary: &Binary<'_>, data: &[u8]) -> Detected {
         young: derive::young_pages(binary),
         marks: derive::marks(binary),
         allocator_area: derive::allocator_area(binary, version),
+        code_manager: derive::code_manager(binary),
         constants,
     }
     .judge();
@@ -188,6 +191,7 @@ struct Evidence<'data> {
     young: Option<YoungPages>,
     marks: Option<Marks>,
     allocator_area: Option<u32>,
+    code_manager: Option<LinkAddress>,
 }
 
 mod judge;

@@ -62,8 +62,8 @@ pub(super) fn read<M: ReadUser>(heap: Heap<'_, M>, shared: Tagged) -> Result<Sha
     if let Some(data) = heap.pointer(shared, layout.shared.data) {
         let kind = heap.type_name(data).unwrap_or_default();
         if kind.starts_with("WasmExportedFunctionData") {
-            // Its name is its number in the module.
-            found.name = format!("wasm-function[{}]", found.name);
+            // What it calls has a frame of its own; this is what passes the call on, by V8's name for that code.
+            "js-to-wasm".clone_into(&mut found.name);
         } else if kind.starts_with("Uncompiled") {
             if let Some(name) = heap.pointer(data, UNCOMPILED_INFERRED).filter(|name| heap.is_string(*name)) {
                 inferred = string::text(heap, name, MAX_NAME)?;

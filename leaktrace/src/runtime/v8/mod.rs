@@ -30,6 +30,7 @@ mod string;
 #[cfg(test)]
 mod tests;
 mod unnamed;
+pub mod wasm;
 
 pub use self::{
     decoder::Decoder,

@@ -21,12 +21,14 @@ impl Evidence<'_> {
         judged.points(&self, Capability::Ends, &[Point::TearDown]);
         judged.types(&self);
         let layout = judged.names(&self);
+        judged.web_assembly(&self);
         judged.lacks.sort_by_key(|lack| lack.capability);
         V8 {
             version: self.version,
             layout,
             builtins: self.builtins,
             allocator_area: self.allocator_area,
+            code_manager: self.code_manager,
             points: self.plan.points,
             lacks: judged.lacks,
             left_out: self.plan.left_out,
@@ -172,6 +174,19 @@ impl Judged {
     fn names(&mut self, evidence: &Evidence<'_>) -> Option<super::Layout> {
         let layout = objects::layout(&evidence.constants, evidence.version, evidence.bytecode_sizes);
         layout.map_err(|missing| self.lacks(Capability::Names, evidence.missing(&missing))).ok()
+    }
+
+    /// Said only of a V8 whose frames are read: what is lacking for those is reason enough.
+    fn web_assembly(&mut self, evidence: &Evidence<'_>) {
+        if self.kernel.can & can::FRAMES == 0 {
+            return;
+        }
+        let missing = match (self.kernel.wasm_frame, evidence.code_manager) {
+            (0, _) => "not known of this V8: frametype_WasmFrame",
+            (_, None) => "GetWasmCodeManager is not there or not as in known versions",
+            _ => return,
+        };
+        self.lacks(Capability::WebAssembly, missing);
     }
 }
 

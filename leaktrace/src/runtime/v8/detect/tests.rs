@@ -11,6 +11,7 @@ fn nothing_found() -> Evidence<'static> {
         young: None,
         marks: None,
         allocator_area: None,
+        code_manager: None,
     }
 }
 

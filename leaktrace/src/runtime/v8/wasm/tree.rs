@@ -1,0 +1,45 @@
+//! `std::map` with addresses as keys, as libstdc++ has it: a red-black tree whose header is in the map.
+//! <https://github.com/gcc-mirror/gcc/blob/releases/gcc-14/libstdc%2B%2B-v3/include/bits/stl_tree.h>
+//!
+//! The program goes on, so that a tree may be rebuilt under the reader's eyes: callers check what they find.
+
+use super::word;
+use crate::process::ReadUser;
+
+/// Words of the header: its colour, the root, the first and the last node, and the number of nodes.
+pub(super) const WORDS: usize = 5;
+
+/// From a node.
+const PARENT: u64 = 8;
+const LEFT: u64 = 16;
+const RIGHT: u64 = 24;
+pub(super) const KEY: u64 = 32;
+pub(super) const VALUE: u64 = 40;
+
+/// A tree of 2^32 nodes has at most this many levels.
+const MAX_DEPTH: usize = 64;
+const MAX_COUNT: u64 = 1 << 32;
+
+/// The node of the greatest key that is not above `key`; none where this is the header of no map, or of an empty one. `words`
+/// is what stands at `header`.
+pub(super) fn not_above(memory: &impl ReadUser, header: u64, words: &[u64; WORDS], key: u64) -> Option<u64> {
+    let [_, root, first, last, count] = *words;
+    let is_node = |address: u64| address != 0 && address.is_multiple_of(8);
+    if !(is_node(root) && is_node(first) && is_node(last) && (1..=MAX_COUNT).contains(&count))
+        || word(memory, root.checked_add(PARENT)?)? != header
+    {
+        return None;
+    }
+    let (mut node, mut found) = (root, None);
+    for _ in 0..MAX_DEPTH {
+        let is_above = word(memory, node.checked_add(KEY)?)? > key;
+        if !is_above {
+            found = Some(node);
+        }
+        node = word(memory, node.checked_add(if is_above { LEFT } else { RIGHT })?)?;
+        if node == 0 {
+            return found;
+        }
+    }
+    None
+}
