@@ -42,6 +42,8 @@ impl FunctionKey {
 
     /// Stands for code made from WebAssembly, of which frames do not say the function. No isolate has this number.
     pub const WASM: Self = Self((1 << (Self::BITS + Self::SCRIPT_BITS + Self::ISOLATE_BITS)) - 1);
+    /// The same for what passes a call of it on to JavaScript.
+    pub const WASM_TO_JS: Self = Self(Self::WASM.0 - 1);
 
     /// Of isolate 0, the first thread's.
     #[must_use]
@@ -67,6 +69,12 @@ impl FunctionKey {
     #[must_use]
     pub const fn isolate(self) -> u16 {
         (self.0 >> (Self::BITS + Self::SCRIPT_BITS)) as u16
+    }
+
+    /// Whether it stands for code made for WebAssembly.
+    #[must_use]
+    pub const fn is_wasm(self) -> bool {
+        self.0 >= Self::WASM_TO_JS.0
     }
 
     /// No other isolate's script has this.
@@ -266,8 +274,9 @@ pub struct Layout {
     pub page_metadata: u32,
     /// An allocator's pointer to its area {start, top, limit}.
     pub allocator_area: u32,
-    /// What frames of WebAssembly have in place of a context; 0 if that is not known.
-    pub wasm_frame: u32,
+    /// What frames of WebAssembly have in place of a context, and those of its calls to JavaScript; 0 if that is not known.
+    pub wasm_frame: u16,
+    pub wasm_to_js_frame: u16,
     pub state: State,
 }
 
@@ -427,7 +436,7 @@ mod tests {
     fn a_key_keeps_script_literal_and_isolate_apart() {
         let key = FunctionKey::new((1 << 20) - 1, (1 << 24) - 1).in_isolate(4094);
         assert_eq!((key.isolate(), key.literal()), (4094, (1 << 24) - 1));
-        assert_ne!(key, FunctionKey::WASM);
+        assert!(!key.is_wasm() && FunctionKey::WASM.is_wasm() && FunctionKey::WASM_TO_JS.is_wasm());
         assert_ne!(key.script(), key.in_isolate(1).script());
         assert!(!FunctionKey::is_distinct(1 << 20, 0) && !FunctionKey::is_distinct(0, 1 << 24));
     }

@@ -69,8 +69,8 @@ unsafe extern "C" fn frame(index: u32, context: *mut Context) -> i64 {
     if layout.can & can::FRAMES == 0 {
         return 0;
     }
-    if layout.wasm_frame != 0 && of == u64::from(layout.wasm_frame) && !is_builtin(layout, pc) {
-        let is_told = push(&mut walk.hashes, record, Word::Function(FunctionKey::WASM).pack());
+    if let Some(key) = wasm(layout, pc, of) {
+        let is_told = push(&mut walk.hashes, record, Word::Function(key).pack());
         return told(record, is_told);
     }
     if !is_tagged(of) || !is_tagged(function) {
@@ -105,6 +105,19 @@ fn is_interpreted(layout: &Layout, pc: u64) -> bool {
         builtins[0] != 0 && offset > start && offset <= end
     };
     is_within(layout.builtins) || is_within(layout.builtins_copy)
+}
+
+/// What stands for code made for WebAssembly, by the small integer `of` of its frame.
+#[inline(always)]
+fn wasm(layout: &Layout, pc: u64, of: u64) -> Option<FunctionKey> {
+    // 0 is what is not known, and a context of nothing.
+    if of == 0 || is_builtin(layout, pc) {
+        return None;
+    }
+    if of == u64::from(layout.wasm_frame) {
+        return Some(FunctionKey::WASM);
+    }
+    (of == u64::from(layout.wasm_to_js_frame)).then_some(FunctionKey::WASM_TO_JS)
 }
 
 /// Whether `pc` is in V8's own code. Some builtins that WebAssembly calls have frames like its own.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use leaktrace_common::{process::ProcessId, stack::StackId, v8::FunctionKey};
+use leaktrace_common::{process::ProcessId, stack::StackId};
 
 use crate::{
     attribute::Place,
@@ -48,7 +48,7 @@ impl Isolates {
 fn mark(site: &Site<'_>) -> Option<u16> {
     let frames = &site.taken?.frames;
     frames.iter().find_map(|frame| match frame.place {
-        Place::JavaScript { function, .. } if function.script() != 0 && function != FunctionKey::WASM => {
+        Place::JavaScript { function, .. } if function.script() != 0 && !function.is_wasm() => {
             Some(function.isolate())
         }
         _ => None,

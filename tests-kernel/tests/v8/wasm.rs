@@ -49,9 +49,11 @@ fn between(stack: &Stack, leak: &str) -> Vec<Named> {
     let is = |frame: &Frame, name: &str| frame.function.as_deref() == Some(name);
     let after = stack.frames.iter().skip_while(|frame| !is(frame, leak)).skip(1);
     let frames = after.take_while(|frame| !is(frame, "through"));
-    let frames = frames.filter(|frame| frame.file.as_deref().is_some_and(|file| file.starts_with("wasm")));
-    // Not in all versions has what passes the call on a frame.
-    let frames = frames.filter(|frame| !is(frame, "js-to-wasm"));
+    // V8's own builtins are native functions there.
+    let frames =
+        frames.filter(|frame| !frame.function.as_deref().is_some_and(|name| name.starts_with("Builtins_")));
+    // Not in all versions, nor for each call, has what passes it on a frame.
+    let frames = frames.filter(|frame| !is(frame, "js-to-wasm") && !is(frame, "wasm-to-js"));
     let named = |frame: &Frame| Named {
         function: frame.function.clone().unwrap_or_default(),
         file: frame.file.clone().unwrap_or_default(),

@@ -125,14 +125,18 @@ impl Reader {
 
     fn frames(&mut self, place: Place) -> Option<Vec<JsFrame>> {
         let frames = self.compiled.get(&place).cloned().or_else(|| self.look_up(place));
-        frames.or_else(|| is_wasm(place).then(|| vec![wasm::unnamed()]))
+        frames.or_else(|| function_of(place)?.is_wasm().then(|| vec![wasm::unnamed()]))
     }
 
     /// None for a function that was not read.
     fn look_up(&mut self, place: Place) -> Option<Vec<JsFrame>> {
         let Place::JavaScript { function, at, .. } = place else { return None };
-        if let (true, attribute::At::Code(pc)) = (is_wasm(place), at) {
-            return Some(vec![self.wasm.as_mut()?.frame(&self.memory, pc)?]);
+        match (function, at) {
+            (FunctionKey::WASM, attribute::At::Code(pc)) => {
+                return Some(vec![self.wasm.as_mut()?.frame(&self.memory, pc)?]);
+            }
+            (FunctionKey::WASM_TO_JS, _) => return Some(vec![wasm::to_javascript()]),
+            _ => {}
         }
         let at = match at {
             attribute::At::Bytecode(offset) => At::Bytecode(offset),
@@ -161,9 +165,9 @@ impl Reader {
     }
 }
 
-/// Code made from WebAssembly, whose frames do not say which function it is.
-fn is_wasm(place: Place) -> bool {
-    matches!(place, Place::JavaScript { function: FunctionKey::WASM, .. })
+fn function_of(place: Place) -> Option<FunctionKey> {
+    let Place::JavaScript { function, .. } = place else { return None };
+    Some(function)
 }
 
 fn builtins(layout: &v8::Layout) -> Builtins {

@@ -82,6 +82,12 @@ pub fn unnamed() -> JsFrame {
     frame("wasm-function".to_owned(), "wasm".to_owned())
 }
 
+/// What passes a call on to JavaScript, by V8's name for that code.
+#[must_use]
+pub fn to_javascript() -> JsFrame {
+    frame("wasm-to-js".to_owned(), "wasm".to_owned())
+}
+
 fn frame(function: String, file: String) -> JsFrame {
     JsFrame {
         function,

@@ -94,8 +94,12 @@ impl Judged {
                 kernel.can |= can::FRAMES;
                 kernel.interpreter = evidence.interpreter;
                 // `StackFrame::TypeToMarker` makes a small integer of 31 bits of it, whatever the build's are.
-                let frame = constants.value("frametype_WasmFrame").and_then(|kind| u32::try_from(kind).ok());
-                kernel.wasm_frame = frame.map_or(0, |kind| kind << 1);
+                let frame = |name: &str| {
+                    let kind = constants.value(name).and_then(|kind| u16::try_from(kind << 1).ok());
+                    kind.unwrap_or(0)
+                };
+                kernel.wasm_frame = frame("frametype_WasmFrame");
+                kernel.wasm_to_js_frame = frame("frametype_WasmToJsFrame");
                 kernel.function_shared = function.shared;
                 kernel.first_function_type = types.first_function.into();
                 kernel.last_function_type = types.last_function.into();
