@@ -42,8 +42,7 @@ pub(super) struct Region {
 impl Arena {
     pub(super) fn read(memory: &impl ReadUser, layout: &Layout, address: u64) -> Option<Self> {
         let places = &layout.state;
-        let mut bytes = vec![0; places.size];
-        memory.read(address, &mut bytes).then_some(())?;
+        let bytes = memory.bytes(address, places.size)?;
         let mut fastbins = [0; FASTBINS];
         if let Some(at) = places.fastbins {
             for (number, head) in fastbins.iter_mut().enumerate() {

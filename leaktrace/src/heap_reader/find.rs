@@ -51,8 +51,7 @@ impl Data {
     pub(super) fn read(memory: &impl ReadUser, ranges: &[Range<u64>]) -> Self {
         let read = |range: &Range<u64>| {
             let size = range.end.checked_sub(range.start).filter(|size| *size <= LARGEST_DATA)?;
-            let mut bytes = vec![0; size as usize];
-            memory.read(range.start, &mut bytes).then_some((range.start, bytes))
+            Some((range.start, memory.bytes(range.start, size as usize)?))
         };
         Self(ranges.iter().filter_map(read).collect())
     }
@@ -177,8 +176,7 @@ pub(super) fn first_chunk(sbrk_base: u64) -> u64 {
 impl Parameters {
     pub(super) fn read(memory: &impl ReadUser, layout: &Layout, address: u64) -> Option<Self> {
         let places = &layout.parameters;
-        let mut bytes = vec![0; places.size];
-        memory.read(address, &mut bytes).then_some(())?;
+        let bytes = memory.bytes(address, places.size)?;
         Some(Self {
             huge_page: places.huge_page.map_or(Some(0), |at| word(&bytes, at))?,
             mmaps: half(&bytes, places.mmaps)?,

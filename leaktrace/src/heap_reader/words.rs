@@ -17,7 +17,6 @@ pub(super) fn quarter(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// Two words at once, so that they belong together.
 pub(super) fn pair(memory: &impl ReadUser, address: u64) -> Option<(u64, u64)> {
-    let mut bytes = [0; 16];
-    memory.read(address, &mut bytes).then_some(())?;
+    let bytes: [u8; 16] = memory.array(address)?;
     Some((word(&bytes, 0)?, word(&bytes, 8)?))
 }

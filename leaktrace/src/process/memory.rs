@@ -8,6 +8,25 @@ use super::ProcessError;
 pub trait ReadUser {
     /// Fills all of `into` from `address` on. Whether that could be done; if not, `into` holds anything.
     fn read(&self, address: u64, into: &mut [u8]) -> bool;
+
+    fn array<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read(address, &mut bytes).then_some(bytes)
+    }
+
+    /// `length` comes from the process: callers have bounded it.
+    fn bytes(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read(address, &mut bytes).then_some(bytes)
+    }
+
+    fn word(&self, address: u64) -> Option<u64> {
+        self.array(address).map(u64::from_le_bytes)
+    }
+
+    fn u32(&self, address: u64) -> Option<u32> {
+        self.array(address).map(u32::from_le_bytes)
+    }
 }
 
 /// Memory of a running process, by /proc/PID/mem, which stays open: it leads to the memory that the process had when

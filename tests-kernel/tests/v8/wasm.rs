@@ -35,7 +35,7 @@ impl Told {
         let prefix = format!("{}.", self.module);
         let name = |function: &str| match function {
             "wasm-function[2]" => "run".to_owned(),
-            _ => function.trim_start_matches(&prefix).to_owned(),
+            _ => function.strip_prefix(&prefix).unwrap_or(function).to_owned(),
         };
         let frames = self.frames.iter();
         frames

@@ -79,7 +79,7 @@ impl Reader {
 
     /// What could not be read, by cause.
     pub(super) fn losses(&self) -> impl Iterator<Item = (NotRead, u64)> {
-        // What has moved is tried again, and what was not found asked for: lost is what still waits for that.
+        // What has moved is tried again, and code that was not found when it is named: lost is what still waits for that.
         let waiting = [
             (NotRead::Moved, self.moved.len() as u64),
             (NotRead::NoCode, self.wasm.as_ref().map_or(0, Wasm::unnamed)),
@@ -125,7 +125,8 @@ impl Reader {
 
     fn frames(&mut self, place: Place) -> Option<Vec<JsFrame>> {
         let frames = self.compiled.get(&place).cloned().or_else(|| self.look_up(place));
-        frames.or_else(|| function_of(place)?.is_wasm().then(|| vec![wasm::unnamed()]))
+        let is_wasm = matches!(place, Place::JavaScript { function: FunctionKey::WASM, .. });
+        frames.or_else(|| is_wasm.then(|| vec![wasm::unnamed()]))
     }
 
     /// None for a function that was not read.
@@ -163,11 +164,6 @@ impl Reader {
         }
         frame
     }
-}
-
-fn function_of(place: Place) -> Option<FunctionKey> {
-    let Place::JavaScript { function, .. } = place else { return None };
-    Some(function)
 }
 
 fn builtins(layout: &v8::Layout) -> Builtins {

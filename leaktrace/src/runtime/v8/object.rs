@@ -61,22 +61,16 @@ impl<M> Copy for Heap<'_, M> {}
 
 impl<M: ReadUser> Heap<'_, M> {
     pub(super) fn word(self, address: u64) -> Option<u64> {
-        self.array(address).map(u64::from_le_bytes)
+        self.memory.word(address)
     }
 
     pub(super) fn u32(self, address: u64) -> Option<u32> {
-        self.array(address).map(u32::from_le_bytes)
-    }
-
-    fn array<const N: usize>(self, address: u64) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        self.memory.read(address, &mut bytes).then_some(bytes)
+        self.memory.u32(address)
     }
 
     /// `length` comes from the process: callers have bounded it.
     pub(super) fn bytes(self, address: u64, length: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        self.memory.read(address, &mut bytes).then_some(bytes)
+        self.memory.bytes(address, length)
     }
 
     /// As many words as `into` has.
@@ -99,7 +93,7 @@ impl<M: ReadUser> Heap<'_, M> {
 
     pub(super) fn instance_type(self, object: Tagged) -> Option<u16> {
         let map = Tagged::of(self.word(object.field(0))?)?;
-        self.array(map.field(self.layout.map.instance_type)).map(u16::from_le_bytes)
+        self.memory.array(map.field(self.layout.map.instance_type)).map(u16::from_le_bytes)
     }
 
     pub(super) fn is_a(self, object: Tagged, instance_type: u16) -> bool {

@@ -39,13 +39,13 @@ pub struct Wasm {
 }
 
 impl Wasm {
-    /// `manager` is the address of V8's pointer to its code manager, see [`super::detect::V8::wasm`].
+    /// `manager` is the address of V8's pointer to its code manager, see [`super::detect::V8::code_manager`].
     #[must_use]
     pub fn new(version: Version, manager: u64) -> Self {
         Self { version, manager, layout: None, modules: HashMap::new(), unknown: HashSet::new() }
     }
 
-    /// The function that returns to `pc`; none if that is not known, now or for ever.
+    /// The function that returns to `pc`; none if that is not known, now or for ever: then it can be asked for again.
     pub fn frame(&mut self, memory: &impl ReadUser, pc: u64) -> Option<JsFrame> {
         let frame = self.known(memory, pc);
         if frame.is_some() {
@@ -66,7 +66,7 @@ impl Wasm {
             self.modules.insert(module, Module::read(memory, bytes, self.version)?);
         }
         let module = self.modules.get(&module)?;
-        Some(frame(module.name(index)?, module.url.clone()))
+        Some(frame(module.name(index)?, module.url()))
     }
 
     /// How many places have no name.
@@ -101,14 +101,9 @@ fn frame(function: String, file: String) -> JsFrame {
     }
 }
 
-fn word(memory: &impl ReadUser, address: u64) -> Option<u64> {
-    let mut bytes = [0; 8];
-    memory.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
-}
-
-fn half(memory: &impl ReadUser, address: u64) -> Option<u32> {
-    let mut bytes = [0; 4];
-    memory.read(address, &mut bytes).then(|| u32::from_le_bytes(bytes))
+/// What may point to an object of V8's that is none of its heap's.
+fn is_pointer(word: u64) -> bool {
+    word != 0 && word.is_multiple_of(8)
 }
 
 /// As many words from `address` on, which are `bytes` at most, as there are: an object may be the last of its memory.
@@ -116,10 +111,7 @@ fn words(memory: &impl ReadUser, address: u64, bytes: u64) -> Vec<u64> {
     const TOGETHER: usize = 0x100;
     let mut all = Vec::new();
     for address in (address..address.saturating_add(bytes)).step_by(TOGETHER) {
-        let mut part = [0; TOGETHER];
-        if !memory.read(address, &mut part) {
-            break;
-        }
+        let Some(part) = memory.array::<TOGETHER>(address) else { break };
         all.extend(part.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)));
     }
     all

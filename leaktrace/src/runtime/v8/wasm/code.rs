@@ -1,6 +1,6 @@
 //! From an address in machine code to the module and the number of its function.
 
-use super::{half, tree, word, words};
+use super::{is_pointer, tree, words};
 use crate::process::ReadUser;
 
 /// Bytes of the code manager and of a `NativeModule` in which their maps are looked for: they begin at 0x28 to 0x50 and at
@@ -54,7 +54,7 @@ pub(super) fn find(
     pc: u64,
     layout: &mut Option<Layout>,
 ) -> Option<Code> {
-    let manager = word(memory, manager).filter(|manager| *manager != 0)?;
+    let manager = memory.word(manager).filter(|manager| is_pointer(*manager))?;
     let found = words(memory, manager, MANAGER);
     let (start, module) =
         maps(manager, &found).find_map(|(header, words)| region(memory, header, words, pc))?;
@@ -62,12 +62,12 @@ pub(super) fn find(
     if layout.is_none() {
         // A region begins with its jump table: that says where numbers are.
         let table = code_at(memory, module, start).filter(|table| *table != code)?;
-        let is_table = |layout: &Layout| half(memory, table + layout.index) == Some(ANONYMOUS);
+        let is_table = |layout: &Layout| memory.u32(table + layout.index) == Some(ANONYMOUS);
         *layout = LAYOUTS.into_iter().find(is_table);
     }
     let Layout { size, index } = (*layout)?;
-    let into = pc.checked_sub(word(memory, code + INSTRUCTIONS)?)?;
-    let (size, index) = (half(memory, code + size)?, half(memory, code + index)?);
+    let into = pc.checked_sub(memory.word(code + INSTRUCTIONS)?)?;
+    let (size, index) = (memory.u32(code + size)?, memory.u32(code + index)?);
     (into < u64::from(size) && index != ANONYMOUS).then_some(Code { module, index })
 }
 
@@ -79,10 +79,10 @@ fn maps(object: u64, words: &[u64]) -> impl Iterator<Item = (u64, &[u64; tree::W
 /// Start and module of the region that has `pc`, if this is the header of the map of regions.
 fn region(memory: &impl ReadUser, header: u64, words: &[u64; tree::WORDS], pc: u64) -> Option<(u64, u64)> {
     let node = tree::not_above(memory, header, words, pc)?;
-    let start = word(memory, node + tree::KEY)?;
-    let end = word(memory, node + REGION_END)?;
-    let module = word(memory, node + REGION_MODULE)?;
-    ((start..end).contains(&pc) && module != 0 && module.is_multiple_of(8)).then_some((start, module))
+    let start = memory.word(node + tree::KEY)?;
+    let end = memory.word(node + REGION_END)?;
+    let module = memory.word(node + REGION_MODULE)?;
+    ((start..end).contains(&pc) && is_pointer(module)).then_some((start, module))
 }
 
 /// The `WasmCode` of this module that begins last at or before `pc`.
@@ -90,7 +90,7 @@ fn code_at(memory: &impl ReadUser, module: u64, pc: u64) -> Option<u64> {
     let found = words(memory, module, MODULE);
     let known = maps(module, &found).filter_map(|(header, words)| {
         let node = tree::not_above(memory, header, words, pc)?;
-        word(memory, node + tree::VALUE)
+        memory.word(node + tree::VALUE)
     });
     let new = found.array_windows().filter_map(|array| new_code(memory, module, *array, pc));
     last(memory, module, known.chain(new), pc)
@@ -99,12 +99,12 @@ fn code_at(memory: &impl ReadUser, module: u64, pc: u64) -> Option<u64> {
 /// Of an array of new code, {start, end, end of its room}: the entry that begins last at or before `pc`.
 fn new_code(memory: &impl ReadUser, module: u64, [begin, end, room]: [u64; 3], pc: u64) -> Option<u64> {
     let length = end.checked_sub(begin).filter(|length| length.is_multiple_of(8))?;
-    if begin == 0 || begin % 8 != 0 || end > room || !(8..=8 * MAX_NEW).contains(&length) {
+    if !is_pointer(begin) || end > room || !(8..=8 * MAX_NEW).contains(&length) {
         return None;
     }
     // An array of something else ends with what is no code.
     let codes = (begin..end).step_by(8).map_while(|entry| {
-        let code = word(memory, entry)?;
+        let code = memory.word(entry)?;
         start(memory, module, code).map(|_| code)
     });
     last(memory, module, codes, pc)
@@ -118,6 +118,6 @@ fn last(memory: &impl ReadUser, module: u64, candidates: impl Iterator<Item = u6
 
 /// Where the instructions of `code` begin, if that is a `WasmCode` of this module.
 fn start(memory: &impl ReadUser, module: u64, code: u64) -> Option<u64> {
-    let is_code = code.is_multiple_of(8) && word(memory, code)? == module;
-    is_code.then(|| word(memory, code + INSTRUCTIONS))?
+    let is_code = is_pointer(code) && memory.word(code)? == module;
+    is_code.then(|| memory.word(code + INSTRUCTIONS))?
 }

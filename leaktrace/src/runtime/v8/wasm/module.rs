@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rapidhash::v1::{RapidSecrets, rapidhash_v1_seeded};
 use wasmparser::{BinaryReader, CustomSectionReader, ExportSectionReader, ExternalKind, KnownCustom, Name};
 
-use super::{code::MODULE, word, words};
+use super::{code::MODULE, is_pointer, words};
 use crate::{process::ReadUser, runtime::v8::layout::Version};
 
 /// How every module begins: the magic number and the version, which never had another value.
@@ -34,20 +34,18 @@ pub(super) struct WireBytes {
 #[derive(Debug)]
 pub(super) struct Module {
     pub(super) bytes: WireBytes,
-    pub(super) url: String,
-    /// By the name section.
+    name: Option<String>,
+    hash: u32,
+    /// Of functions: by the name section, else by which they are exported.
     names: HashMap<u32, String>,
-    /// Of those that have no name: by which they are exported.
-    exports: HashMap<u32, String>,
 }
 
 /// Of a `NativeModule`, which has a pointer to {start, length}.
 pub(super) fn wire_bytes(memory: &impl ReadUser, module: u64) -> Option<WireBytes> {
     words(memory, module, MODULE).into_iter().find_map(|vector| {
-        let start = Some(vector).filter(|vector| *vector != 0 && vector.is_multiple_of(8));
-        let start = word(memory, start?)?;
-        let length = word(memory, vector.checked_add(8)?)?;
-        let is_module = (8..=MAX_LENGTH).contains(&length) && word(memory, start)? == BEGIN;
+        let start = is_pointer(vector).then(|| memory.word(vector))??;
+        let length = memory.word(vector.checked_add(8)?)?;
+        let is_module = (8..=MAX_LENGTH).contains(&length) && memory.word(start)? == BEGIN;
         is_module.then_some(WireBytes { start, length })
     })
 }
@@ -55,51 +53,56 @@ pub(super) fn wire_bytes(memory: &impl ReadUser, module: u64) -> Option<WireByte
 impl Module {
     /// None if it could not be read to its end.
     pub(super) fn read(memory: &impl ReadUser, bytes: WireBytes, version: Version) -> Option<Self> {
-        let mut module = Self { bytes, url: String::new(), names: HashMap::new(), exports: HashMap::new() };
-        let mut name = None;
+        let hash = hash(memory, bytes, version)?;
+        let mut module = Self { bytes, name: None, hash, names: HashMap::new() };
         let mut at = 8;
         while at < bytes.length {
             let section = Section::at(memory, bytes, at)?;
             at = section.end;
-            if let EXPORTS | CUSTOM = section.id
-                && let Some(content) = section.content(memory)
-            {
+            let take = match section.id {
+                EXPORTS => Self::take_exports,
+                CUSTOM => Self::take_names,
+                _ => continue,
+            };
+            if let Some(content) = section.content(memory) {
                 // What cannot be parsed has no names: V8 takes such a name section too.
-                let _ = match section.id {
-                    EXPORTS => module.take_exports(&content),
-                    _ => module.take_names(&content, &mut name),
-                };
+                let _ = take(&mut module, &content);
             }
         }
-        let hash = hash(memory, bytes, version)?;
-        let name = name.map_or_else(String::new, |name| format!("{name}-"));
-        module.url = format!("wasm://wasm/{name}{hash:08x}");
         Some(module)
+    }
+
+    /// As V8 has it in stack traces.
+    pub(super) fn url(&self) -> String {
+        let Self { name, hash, .. } = self;
+        match name {
+            Some(name) => format!("wasm://wasm/{name}-{hash:08x}"),
+            None => format!("wasm://wasm/{hash:08x}"),
+        }
     }
 
     /// None for a number that no function can have.
     pub(super) fn name(&self, index: u32) -> Option<String> {
-        let name = self.names.get(&index).or_else(|| self.exports.get(&index));
-        name.cloned()
-            .or_else(|| (u64::from(index) < self.bytes.length).then(|| format!("wasm-function[{index}]")))
+        let number = || (u64::from(index) < self.bytes.length).then(|| format!("wasm-function[{index}]"));
+        self.names.get(&index).cloned().or_else(number)
     }
 
     fn take_exports(&mut self, content: &[u8]) -> wasmparser::Result<()> {
         for export in ExportSectionReader::new(BinaryReader::new(content, 0))? {
             let export = export?;
             if export.kind == ExternalKind::Func {
-                self.exports.entry(export.index).or_insert_with(|| cut(export.name));
+                self.names.entry(export.index).or_insert_with(|| cut(export.name));
             }
         }
         Ok(())
     }
 
-    fn take_names(&mut self, content: &[u8], of_module: &mut Option<String>) -> wasmparser::Result<()> {
+    fn take_names(&mut self, content: &[u8]) -> wasmparser::Result<()> {
         let section = CustomSectionReader::new(BinaryReader::new(content, 0))?;
         let KnownCustom::Name(names) = section.as_known() else { return Ok(()) };
         for name in names {
             match name? {
-                Name::Module { name, .. } if !name.is_empty() => *of_module = Some(cut(name)),
+                Name::Module { name, .. } if !name.is_empty() => self.name = Some(cut(name)),
                 Name::Function(names) => {
                     for naming in names {
                         let naming = naming?;
@@ -139,11 +142,7 @@ impl Section {
     }
 
     fn content(&self, memory: &impl ReadUser) -> Option<Vec<u8>> {
-        if self.size > MAX_SECTION {
-            return None;
-        }
-        let mut content = vec![0; self.size as usize];
-        memory.read(self.start, &mut content).then_some(content)
+        (self.size <= MAX_SECTION).then(|| memory.bytes(self.start, self.size as usize))?
     }
 }
 
@@ -156,8 +155,7 @@ fn hash(memory: &impl ReadUser, bytes: WireBytes, version: Version) -> Option<u3
     let hash = if bytes.length > MAX_HASHED {
         bytes.length as u32
     } else {
-        let mut content = vec![0; usize::try_from(bytes.length).ok()?];
-        memory.read(bytes.start, &mut content).then_some(())?;
+        let content = memory.bytes(bytes.start, bytes.length as usize)?;
         // Since 14 it is rapidhash: its upper half is not used.
         if version.major < 14 { one_at_a_time(&content) } else { rapidhash_v1_seeded(&content, &SEED) as u32 }
     };

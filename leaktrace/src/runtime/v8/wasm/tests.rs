@@ -16,7 +16,7 @@ impl Words {
         self.0.extend((address..).zip(bytes.iter().copied()));
     }
 
-    fn word(&mut self, address: u64, word: u64) {
+    fn put(&mut self, address: u64, word: u64) {
         self.set(address, &word.to_le_bytes());
     }
 
@@ -26,17 +26,17 @@ impl Words {
         for (offset, word) in
             [(8, root), (16, nodes[0].0), (24, nodes[nodes.len() - 1].0), (32, nodes.len() as u64)]
         {
-            self.word(header + offset, word);
+            self.put(header + offset, word);
         }
         for (at, (node, key, values)) in nodes.iter().enumerate() {
-            self.word(node + 8, if *node == root { header } else { root });
+            self.put(node + 8, if *node == root { header } else { root });
             match at.cmp(&(nodes.len() / 2)) {
-                std::cmp::Ordering::Less => self.word(root + 16, *node),
-                std::cmp::Ordering::Greater => self.word(root + 24, *node),
+                std::cmp::Ordering::Less => self.put(root + 16, *node),
+                std::cmp::Ordering::Greater => self.put(root + 24, *node),
                 std::cmp::Ordering::Equal => {}
             }
             for (value, address) in std::iter::once(key).chain(*values).zip((node + 32..).step_by(8)) {
-                self.word(address, *value);
+                self.put(address, *value);
             }
         }
     }
@@ -69,28 +69,28 @@ const WIRE: u64 = 0x7000;
 /// `size` and `index`: where V8's `WasmCode` has them.
 fn memory(size: u64, index: u64) -> Words {
     let mut words = Words::default();
-    words.word(MANAGER, 0x2000);
+    words.put(MANAGER, 0x2000);
     words.map(0x2048, &[(0x3000, REGION, &[REGION + 0x1000, MODULE])]);
     // Jump table and first function in the map, the second function in the array that comes after it.
     words.map(0x4138, &[(0x3100, REGION, &[0x5000]), (0x3200, REGION + 0x40, &[0x5100])]);
     for (at, address) in [(0x4160, 0x6000), (0x4168, 0x6008), (0x4170, 0x6010)] {
-        words.word(at, address);
+        words.put(at, address);
     }
-    words.word(0x6000, 0x5200);
+    words.put(0x6000, 0x5200);
     for (code, start, bytes, number) in [
         (0x5000, REGION, 0x40, u32::MAX),
         (0x5100, REGION + 0x40, 0x80, 1),
         (0x5200, REGION + 0x100, 0x40, 2),
     ] {
-        words.word(code, MODULE);
-        words.word(code + 8, start);
+        words.put(code, MODULE);
+        words.put(code + 8, start);
         words.set(code + size, &u32::to_le_bytes(bytes));
         words.set(code + index, &number.to_le_bytes());
     }
     let bytes = module_bytes();
-    words.word(0x40c8, 0x6100);
-    words.word(0x6100, WIRE);
-    words.word(0x6108, bytes.len() as u64);
+    words.put(0x40c8, 0x6100);
+    words.put(0x6100, WIRE);
+    words.put(0x6108, bytes.len() as u64);
     words.set(WIRE, &bytes);
     words
 }
@@ -129,7 +129,7 @@ fn what_is_no_function_has_no_name_and_is_counted_once() {
 fn code_that_is_found_later_counts_no_more() {
     let mut wasm = Wasm::new(Version::new(11, 3, 244), MANAGER);
     let mut early = memory(0x18, 0x2c);
-    early.word(0x2048 + 32, 0);
+    early.put(0x2048 + 32, 0);
     assert_eq!(named(&mut wasm, &early, REGION + 0x50), None);
     assert_eq!(wasm.unnamed(), 1);
     assert!(named(&mut wasm, &memory(0x18, 0x2c), REGION + 0x50).is_some());
@@ -143,7 +143,7 @@ fn whatever_a_word_is_overwritten_by_nothing_panics_and_no_name_is_wrong() {
     for address in addresses {
         for word in [0, 1, u64::MAX, 0x7fff8, REGION, MODULE, 0x2048] {
             let mut broken = memory(0x18, 0x2c);
-            broken.word(address, word);
+            broken.put(address, word);
             let mut wasm = Wasm::new(Version::new(11, 3, 244), MANAGER);
             let found = named(&mut wasm, &broken, REGION + 0x50).map(|(function, _)| function);
             let is_in_bytes = (WIRE..WIRE + 0x100).contains(&address);

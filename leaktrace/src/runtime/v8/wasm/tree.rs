@@ -3,7 +3,7 @@
 //!
 //! The program goes on, so that a tree may be rebuilt under the reader's eyes: callers check what they find.
 
-use super::word;
+use super::is_pointer;
 use crate::process::ReadUser;
 
 /// Words of the header: its colour, the root, the first and the last node, and the number of nodes.
@@ -24,19 +24,18 @@ const MAX_COUNT: u64 = 1 << 32;
 /// is what stands at `header`.
 pub(super) fn not_above(memory: &impl ReadUser, header: u64, words: &[u64; WORDS], key: u64) -> Option<u64> {
     let [_, root, first, last, count] = *words;
-    let is_node = |address: u64| address != 0 && address.is_multiple_of(8);
-    if !(is_node(root) && is_node(first) && is_node(last) && (1..=MAX_COUNT).contains(&count))
-        || word(memory, root.checked_add(PARENT)?)? != header
+    if !([root, first, last].into_iter().all(is_pointer) && (1..=MAX_COUNT).contains(&count))
+        || memory.word(root.checked_add(PARENT)?)? != header
     {
         return None;
     }
     let (mut node, mut found) = (root, None);
     for _ in 0..MAX_DEPTH {
-        let is_above = word(memory, node.checked_add(KEY)?)? > key;
+        let is_above = memory.word(node.checked_add(KEY)?)? > key;
         if !is_above {
             found = Some(node);
         }
-        node = word(memory, node.checked_add(if is_above { LEFT } else { RIGHT })?)?;
+        node = memory.word(node.checked_add(if is_above { LEFT } else { RIGHT })?)?;
         if node == 0 {
             return found;
         }
