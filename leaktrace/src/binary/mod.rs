@@ -11,6 +11,7 @@ mod address;
 pub mod debug_file;
 pub mod loader;
 mod parse;
+mod tables;
 pub mod variables;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 pub use self::{
     address::{FileOffset, LinkAddress},
     parse::BinaryError,
+    tables::tables,
 };
 
 /// The instruction set of a file's code.

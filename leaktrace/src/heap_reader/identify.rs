@@ -6,9 +6,11 @@ use memchr::memmem;
 
 use super::{error::Refused, layout::Version};
 use crate::{
-    binary::Binary,
-    process::{Mapping, MappingKind, Mappings, OpenBinary},
+    binary::{self, Binary},
+    process::{Mapping, MappingKind, Mappings, OpenBinary, ProcessError},
 };
+
+const GLIBC: &str = "libc.so.6";
 
 /// What glibc prints when it is run as a program.
 const BANNER: &[u8] = b"GNU C Library ";
@@ -37,20 +39,12 @@ pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> 
         if !seen.insert((file.device, file.inode)) {
             continue;
         }
-        let bytes = file.read()?;
-        let Ok(binary) = Binary::parse(&bytes) else { continue };
-        let soname = binary.soname.unwrap_or_default();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if soname == "libc.so.6" {
-            let version = version(&bytes).ok_or_else(|| Refused::NoVersion { pid, file: path.to_owned() })?;
-            glibc = Some(Glibc { version: Some(version), data: data(mappings, path) });
-        } else if soname.starts_with("libc.musl") || name.starts_with("ld-musl") || is_musl(&binary) {
-            musl = Some(path.to_owned());
-        } else if binary.is_static() && memmem::find(&bytes, STATIC_MARK).is_some() {
-            glibc = Some(Glibc { version: version(&bytes), data: data(mappings, path) });
-        } else if !soname.starts_with("ld-linux") && defines_malloc(&binary) {
-            // The loader's own malloc, of glibc before 2.35, ends with the start of the program.
-            other = Some(path.to_owned());
+        match libc_of(&file)? {
+            Libc::Glibc(version) => glibc = Some(Glibc { version, data: data(mappings, path) }),
+            Libc::Unversioned => return Err(Refused::NoVersion { pid, file: path.to_owned() }),
+            Libc::Musl => musl = Some(path.to_owned()),
+            Libc::Other => other = Some(path.to_owned()),
+            Libc::None => {}
         }
     }
     match (glibc, musl, other) {
@@ -58,6 +52,47 @@ pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> 
         (Some(glibc), ..) => Ok(glibc),
         (None, Some(file), _) => Err(Refused::Musl { pid, file }),
         (None, None, _) => Err(Refused::NoGlibc { pid }),
+    }
+}
+
+/// What a file has to do with its process's heap.
+enum Libc {
+    Glibc(Option<Version>),
+    /// glibc that does not say which.
+    Unversioned,
+    Musl,
+    /// An allocator in place of the libc's.
+    Other,
+    None,
+}
+
+fn libc_of(file: &OpenBinary) -> Result<Libc, ProcessError> {
+    // Most files, and the largest, have no part in it, which their tables say: the rest of them is not read.
+    if let Ok(Some(tables)) = binary::tables(file.file())
+        && let Ok(binary) = Binary::parse(&tables)
+        && !binary.is_static()
+        && binary.soname != Some(GLIBC)
+    {
+        return Ok(libc_in(&binary, &file.display, &tables));
+    }
+    let bytes = file.read()?;
+    Ok(Binary::parse(&bytes).map_or(Libc::None, |binary| libc_in(&binary, &file.display, &bytes)))
+}
+
+fn libc_in(binary: &Binary<'_>, path: &Path, bytes: &[u8]) -> Libc {
+    let soname = binary.soname.unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if soname == GLIBC {
+        version(bytes).map_or(Libc::Unversioned, |version| Libc::Glibc(Some(version)))
+    } else if soname.starts_with("libc.musl") || name.starts_with("ld-musl") || is_musl(binary) {
+        Libc::Musl
+    } else if binary.is_static() && memmem::find(bytes, STATIC_MARK).is_some() {
+        Libc::Glibc(version(bytes))
+    } else if !soname.starts_with("ld-linux") && defines_malloc(binary) {
+        // The loader's own malloc, of glibc before 2.35, ends with the start of the program.
+        Libc::Other
+    } else {
+        Libc::None
     }
 }
 

@@ -33,6 +33,26 @@ pub enum Missing {
          Run it on the host, or its container with --pid=host"
     )]
     PidNamespace,
+    #[error(
+        "this user may not listen for mappings (perf_event_open: {error}): kernel.perf_event_paranoid is {paranoid}, \
+         and above 2 some kernels (Debian's, Ubuntu's) want CAP_SYS_ADMIN for it.\n\
+         Set it to the kernel's own default: sudo sysctl kernel.perf_event_paranoid=2 (or run leaktrace as root, or give it \
+         CAP_SYS_ADMIN too)"
+    )]
+    PerfEvents { paranoid: String, error: io::Error },
+}
+
+impl Missing {
+    /// What the kernel's answer to `perf_event_open` says is missing, if it refused.
+    #[must_use]
+    pub fn perf_events(error: &io::Error) -> Option<Self> {
+        let number = error.raw_os_error().filter(|number| matches!(*number, libc::EACCES | libc::EPERM))?;
+        let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+        Some(Self::PerfEvents {
+            paranoid: paranoid.trim().to_owned(),
+            error: io::Error::from_raw_os_error(number),
+        })
+    }
 }
 
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
@@ -116,6 +136,13 @@ mod tests {
     fn sys_admin_stands_for_bpf_and_perfmon_but_not_for_ptrace() {
         let admin_only = format!("CapEff:\t{:016x}\n", 1u64 << CAP_SYS_ADMIN);
         assert_eq!(missing_capabilities(&admin_only), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+    }
+
+    #[test]
+    fn who_may_not_listen_is_told_what_to_set() {
+        let refused = Missing::perf_events(&io::Error::from_raw_os_error(libc::EACCES)).unwrap().to_string();
+        assert!(refused.contains("sysctl kernel.perf_event_paranoid=2"), "{refused}");
+        assert!(Missing::perf_events(&io::Error::from_raw_os_error(libc::EMFILE)).is_none());
     }
 
     #[test]

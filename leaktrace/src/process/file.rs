@@ -102,6 +102,12 @@ impl OpenBinary {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
+    /// The file, to be read by its parts.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The whole file.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ impl Failure {
 
 fn load_exit(error: &LoadError) -> Exit {
     match error {
-        LoadError::Missing(Missing::Capabilities(_)) => Exit::NoPermission,
+        LoadError::Missing(Missing::Capabilities(_) | Missing::PerfEvents { .. }) => Exit::NoPermission,
         LoadError::Missing(_) | LoadError::Btf(_) | LoadError::Program { .. } | LoadError::Object(_) => {
             Exit::Kernel
         }

@@ -1,19 +1,21 @@
 //! The files that hold code of the traced processes, and the probes placed in them.
 
+mod read;
+
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    io::{self, Read as _, Seek as _},
+    io,
     num::NonZeroU32,
     sync::Arc,
 };
 
 use leaktrace_common::{hook::Cookie, v8::Point};
 
+use self::read::Read;
 use super::{Failure, engines::BuiltinsInFile, placed::Placed};
 use crate::{
-    binary::{Binary, debug_file},
-    event::{BinaryId, FileOffset},
+    event::BinaryId,
     kernel::{
         Kernel,
         attach::{AttachError, Place, Program},
@@ -21,14 +23,11 @@ use crate::{
     probe_site::Returns,
     process::OpenBinary,
     runtime::v8::{
-        detect::{self, Detected, Unusable, V8},
+        detect::{Detected, Unusable, V8},
         probes::ProbePoint,
     },
-    target::{self, FoundHook, Hooks, NoAllocator, Wanted},
+    target::{FoundHook, Hooks, NoAllocator, Wanted},
 };
-
-/// What a file defines whose malloc is glibc's; a static program has the second alone.
-const GLIBC: [&str; 2] = ["gnu_get_libc_version", "_int_malloc"];
 
 /// A file and what is probed in it.
 pub(super) struct KnownBinary {
@@ -60,27 +59,6 @@ impl KnownBinary {
 pub(super) struct Heaps {
     pub(super) native: bool,
     pub(super) javascript: bool,
-}
-
-/// What was read of a file.
-struct Read {
-    hooks: Result<Hooks, NoAllocator>,
-    glibc: bool,
-    debug: Option<File>,
-    v8: Detected,
-    builtins: Option<BuiltinsInFile>,
-}
-
-impl Default for Read {
-    fn default() -> Self {
-        Self {
-            hooks: Err(NoAllocator::NoneDefined),
-            glibc: false,
-            debug: None,
-            v8: Detected::NotV8,
-            builtins: None,
-        }
-    }
 }
 
 /// What attaching to one file did.
@@ -148,7 +126,8 @@ impl Probes {
         }
         let id = BinaryId(self.binaries.len() as u32);
         let chosen = self.only.as_ref().is_none_or(|only| only.contains(&key));
-        let Read { hooks, glibc, debug, v8, builtins } = self.read(&file, chosen);
+        let Read { hooks, glibc, debug, v8, builtins } =
+            Read::of(&file, &self.wanted, chosen.then_some(self.heaps));
         let found = hooks.as_ref().map_or(0, |hooks| hooks.found.len());
         let points = if let Detected::Usable(v8) = &v8 { v8.points.len() } else { 0 };
         let first_hook = self.hooks;
@@ -157,39 +136,6 @@ impl Probes {
         let attached = HashSet::new();
         self.binaries.push(KnownBinary { file, debug, hooks, glibc, v8, builtins, first_hook, attached });
         (id, true)
-    }
-
-    /// What is to be probed in a file, and its debug file.
-    fn read(&self, file: &OpenBinary, chosen: bool) -> Read {
-        // A file that cannot be read or is not ELF (a mapped font, say) has nothing to probe either.
-        let mut read = Read::default();
-        let Ok(data) = file.read() else { return read };
-        let Ok(mut binary) = Binary::parse(&data) else { return read };
-        let root = file.root().ok();
-        read.debug = root.and_then(|root| debug_file::find(&binary, &file.display, |path| root.open(path)));
-        if !chosen {
-            return read;
-        }
-        if self.heaps.javascript {
-            read.v8 = detect::detect(&binary, &data);
-            read.builtins = builtins_of(&read.v8, &binary);
-        }
-        if !self.heaps.native {
-            read.hooks = Err(NoAllocator::NotWanted);
-            return read;
-        }
-        read.glibc = binary.functions().iter().any(|function| GLIBC.contains(&function.name));
-        read.hooks = target::hooks_of(&binary, &self.wanted);
-        let has_none = matches!(read.hooks, Err(NoAllocator::NoSymbols | NoAllocator::NoneDefined));
-        if !has_none || !binary.is_static() {
-            return read;
-        }
-        let Some(symbols) = read.debug.as_ref().and_then(|debug| whole(debug).ok()) else { return read };
-        // Broken debug information: what the file itself says stands.
-        let _ = binary.add_symbols_of(&symbols);
-        read.glibc = binary.functions().iter().any(|function| GLIBC.contains(&function.name));
-        read.hooks = target::hooks_of(&binary, &self.wanted);
-        read
     }
 
     /// The file's own descriptor and its debug file's, for whoever looks names up; once.
@@ -394,13 +340,6 @@ fn places(hook: &FoundHook, at_entry: bool) -> Vec<(Program, u64, bool)> {
     }
 }
 
-fn builtins_of(v8: &Detected, binary: &Binary<'_>) -> Option<BuiltinsInFile> {
-    let Detected::Usable(v8) = v8 else { return None };
-    let range = v8.builtins.as_ref()?;
-    let start = binary.offset_of(range.start)?.0;
-    Some(FileOffset(start)..FileOffset(start + (range.end.0 - range.start.0)))
-}
-
 fn program_of(point: &ProbePoint) -> Program {
     match (point.point, point.returns) {
         (Point::Collect, false) => Program::V8CollectEnter,
@@ -421,13 +360,6 @@ fn cookie_of(point: &ProbePoint, number: u16) -> u64 {
     let shape = point.point as u8;
     let (size_arg, hook) = (point.size_argument, number);
     Cookie { shape, size_arg, count_arg: 0, pointer_arg: 0, hook, pushed_words: 0, at_ret: 0 }.pack()
-}
-
-fn whole(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn failed(error: AttachError, pid: NonZeroU32) -> Failure {

@@ -36,6 +36,7 @@ use crate::{
     event::{self, BinaryId, Collection, Event, ProcessEvent},
     kernel::{
         Kernel, clock,
+        features::Missing,
         mapped::{Mapped, MappedEvents},
     },
     ledger::{Ledger, State},
@@ -153,8 +154,10 @@ impl Session {
         engines: Engines,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
-        let mapped = MappedEvents::open()
-            .map_err(|source| Failure::Io { doing: "listening for mappings (perf_event_open)", source })?;
+        let mapped = MappedEvents::open().map_err(|source| match Missing::perf_events(&source) {
+            Some(missing) => Failure::Load(missing.into()),
+            None => Failure::Io { doing: "listening for mappings (perf_event_open)", source },
+        })?;
         let unwinding = Unwinding::new(&mut kernel)?;
         Ok(Self {
             kernel,
@@ -222,13 +225,25 @@ impl Session {
         let mappings = Mappings::read(pid.get())?;
         let mut files = Vec::new();
         let mut list = Vec::new();
+        let mut out_of_reach = None;
         for mapping in mappings.iter().filter(|mapping| mapping.executable) {
-            if let Some((mapped, file)) = self.place(pid.get(), mapping) {
-                list.push(mapped);
-                files.extend(file);
+            match self.place(pid.get(), mapping) {
+                Ok(Some((mapped, file))) => {
+                    list.push(mapped);
+                    files.extend(file);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    out_of_reach.get_or_insert(error);
+                }
             }
         }
-        let attached = self.attach_all(pid, comm, files)?;
+        let attached =
+            self.attach_all(pid, comm, files).map_err(|failure| match (failure, out_of_reach) {
+                // Its allocator may be in what could not be opened.
+                (Failure::NothingToTrace { .. }, Some(error)) => error.into(),
+                (failure, _) => failure,
+            })?;
         self.spaces.watch(pid.get(), process, comm, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());

@@ -15,7 +15,7 @@ pub mod families;
 use leaktrace_common::hook::{Cookie, Shape};
 use thiserror::Error;
 
-pub use self::choose::hooks_of;
+pub use self::choose::{has_candidates, hooks_of};
 use crate::probe_site::{Returns, Site};
 
 /// What the user asked for.

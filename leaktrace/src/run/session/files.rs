@@ -12,7 +12,7 @@ use super::{
 use crate::{
     event::{self, Backing, BinaryId, Event, FileOffset},
     kernel::attach::AttachError,
-    process::{Mapping, MappingKind, OpenBinary},
+    process::{Mapping, MappingKind, OpenBinary, ProcessError},
 };
 
 impl Session {
@@ -85,24 +85,27 @@ impl Session {
         id
     }
 
-    /// A mapping as the books have it, and the file behind it.
+    /// A mapping as the books have it, and the file behind it; none of those that are not in the books.
+    ///
+    /// # Errors
+    /// The file is out of reach.
     pub(super) fn place(
         &mut self,
         pid: u32,
         mapping: &Mapping,
-    ) -> Option<(event::Mapping, Option<BinaryId>)> {
+    ) -> Result<Option<(event::Mapping, Option<BinaryId>)>, ProcessError> {
         let (backing, file) = match &mapping.kind {
             MappingKind::Vdso => (Backing::Vdso, None),
             MappingKind::File { .. } => {
-                let file = OpenBinary::behind(pid, mapping).ok().flatten()?;
+                let Some(file) = OpenBinary::behind(pid, mapping)? else { return Ok(None) };
                 let id = self.register(file);
                 (Backing::Binary(id), Some(id))
             }
             MappingKind::Anonymous { .. } => (Backing::Anonymous, None),
-            MappingKind::Vvar | MappingKind::Vsyscall => return None,
+            MappingKind::Vvar | MappingKind::Vsyscall => return Ok(None),
         };
         let offset = if file.is_some() { FileOffset(mapping.file_offset) } else { FileOffset(0) };
-        Some((event::Mapping { start: mapping.start, end: mapping.end, offset, backing }, file))
+        Ok(Some((event::Mapping { start: mapping.start, end: mapping.end, offset, backing }, file)))
     }
 
     pub(super) fn attach_all(

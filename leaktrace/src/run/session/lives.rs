@@ -82,7 +82,8 @@ impl Session {
                     shared: false,
                     kind,
                 };
-                let Some((mapped, file)) = self.place(tgid, &mapping) else { return Ok(()) };
+                // A file that is out of reach by now has no part in the books.
+                let Ok(Some((mapped, file))) = self.place(tgid, &mapping) else { return Ok(()) };
                 if let Some(process) = self.spaces.map(tgid, at, mapped) {
                     event::lay_over(lists.entry(process).or_default(), mapped);
                 }
@@ -189,7 +190,8 @@ impl Session {
     fn reread(&mut self, pid: u32) -> Option<Vec<event::Mapping>> {
         let mappings = Mappings::read(pid).ok()?;
         let executable = mappings.iter().filter(|mapping| mapping.executable);
-        Some(executable.filter_map(|mapping| self.place(pid, mapping)).map(|(mapped, _)| mapped).collect())
+        let placed = executable.filter_map(|mapping| self.place(pid, mapping).ok().flatten());
+        Some(placed.map(|(mapped, _)| mapped).collect())
     }
 
     /// Takes leave of processes that have ended.

@@ -100,10 +100,16 @@ impl V8 {
     }
 }
 
+/// Whether a file says that it has V8 in it.
+#[must_use]
+pub fn has_v8(binary: &Binary<'_>) -> bool {
+    binary.functions().iter().any(|function| function.name == GET_VERSION)
+}
+
 /// Looks for V8 in a file: `binary` is what was parsed from `data`.
 #[must_use]
 pub fn detect(binary: &Binary<'_>, data: &[u8]) -> Detected {
-    if !binary.functions().iter().any(|function| function.name == GET_VERSION) {
+    if !has_v8(binary) {
         return Detected::NotV8;
     }
     let Ok(variables) = Variables::parse(data, is_of_v8) else { return Detected::NotV8 };
