@@ -37,11 +37,16 @@ impl Frames {
     /// The frames of a stack, outermost first; none while a name is still being looked up.
     ///
     /// With JavaScript on the stack, V8's and node's own frames are left out: they differ with the tier.
-    pub(super) fn path(&mut self, frames: &[Frame], names: &Names, ledger: &Ledger) -> Option<Vec<FrameId>> {
+    pub(super) fn path<'a>(
+        &mut self,
+        frames: impl DoubleEndedIterator<Item = &'a Frame> + Clone,
+        names: &Names,
+        ledger: &Ledger,
+    ) -> Option<Vec<FrameId>> {
         let is_javascript = |frame: &Frame| matches!(frame.place, Place::JavaScript { .. });
-        let has_javascript = frames.iter().any(is_javascript);
-        let mut path = Vec::with_capacity(frames.len());
-        for frame in frames.iter().rev().filter(|frame| !has_javascript || is_javascript(frame)) {
+        let has_javascript = frames.clone().any(is_javascript);
+        let mut path = Vec::new();
+        for frame in frames.rev().filter(|frame| !has_javascript || is_javascript(frame)) {
             if frame.place.can_be_named() && !names.contains(frame.place) {
                 return None;
             }
@@ -102,7 +107,11 @@ fn module(place: Place, ledger: &Ledger) -> Option<&str> {
 
 /// Everything that a whole stack is known by, for patterns of suppressions: frames that verdicts leave out and
 /// functions that were inlined too.
-pub(super) fn all_named<'a>(frames: &[Frame], names: &'a Names, ledger: &'a Ledger) -> Vec<Named<'a>> {
+pub(super) fn all_named<'a>(
+    frames: impl Iterator<Item = &'a Frame>,
+    names: &'a Names,
+    ledger: &'a Ledger,
+) -> Vec<Named<'a>> {
     let mut all = Vec::new();
     for frame in frames {
         let module = module(frame.place, ledger);
@@ -194,8 +203,8 @@ mod tests {
         let serve = javascript(4, At::Bytecode(70));
         name(&mut names, &serve, &[("serve", "/app.js")]);
         let first =
-            frames.path(&[native(1), library, interpreted, serve, native(2)], &names, &ledger).unwrap();
-        let second = frames.path(&[native(1), compiled, native(2)], &names, &ledger).unwrap();
+            frames.path([native(1), library, interpreted, serve, native(2)].iter(), &names, &ledger).unwrap();
+        let second = frames.path([native(1), compiled, native(2)].iter(), &names, &ledger).unwrap();
         assert_eq!(first, second);
         let labels: Vec<String> = first.iter().map(|id| frames.get(*id).unwrap().label()).collect();
         assert_eq!(labels, ["serve (/app.js:1)", "open (/app.js:1)"]);
@@ -205,8 +214,8 @@ mod tests {
     fn a_stack_waits_for_its_names() {
         let mut names = Names::default();
         let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
-        assert_eq!(frames.path(&[native(1)], &names, &ledger), None);
+        assert_eq!(frames.path([native(1)].iter(), &names, &ledger), None);
         name(&mut names, &native(1), &[("f", "f.c")]);
-        assert_eq!(frames.path(&[native(1)], &names, &ledger).map(|path| path.len()), Some(1));
+        assert_eq!(frames.path([native(1)].iter(), &names, &ledger).map(|path| path.len()), Some(1));
     }
 }

@@ -46,8 +46,7 @@ impl Isolates {
 
 /// How the functions of a stack are marked; those without a script are not.
 fn mark(site: &Site<'_>) -> Option<u16> {
-    let frames = &site.taken?.frames;
-    frames.iter().find_map(|frame| match frame.place {
+    site.taken?.frames().find_map(|frame| match frame.place {
         Place::JavaScript { function, .. } if function.script() != 0 && !function.is_wasm() => {
             Some(function.isolate())
         }

@@ -30,7 +30,7 @@ use self::{
 use crate::{
     attribute::Place,
     event::Collection,
-    ledger::{Kind, Ledger, Site, Totals},
+    ledger::{Kind, Ledger, Site, Taken, Totals},
     symbolize::Names,
     verdict::{
         Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict,
@@ -310,7 +310,7 @@ fn is_of_v8(ledger: &Ledger, names: &Names, site: &Site<'_>) -> Option<bool> {
     if ledger.engine(site.process.id).is_none() {
         return Some(false);
     }
-    let native = site.taken.map_or(&[][..], |taken| &taken.frames).iter().map(|frame| frame.place);
+    let native = site.taken.into_iter().flat_map(Taken::frames).map(|frame| frame.place);
     let native = native.take_while(|place| !matches!(place, Place::JavaScript { .. }));
     let functions = native.clone().filter_map(|place| frames::native_names(place, names)).flatten();
     let is_named = |place: Place| !place.can_be_named() || names.contains(place);

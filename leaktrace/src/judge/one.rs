@@ -236,13 +236,13 @@ impl One {
         let taken = site.taken?;
         // Patterns are held to every frame, those too that a path leaves out.
         let is_named = |frame: &Frame| !frame.place.can_be_named() || names.contains(frame.place);
-        if !suppressions.is_empty() && !taken.frames.iter().all(is_named) {
+        if !suppressions.is_empty() && !taken.frames().all(is_named) {
             return None;
         }
-        let path = frames.path(&taken.frames, names, ledger)?;
+        let path = frames.path(taken.frames(), names, ledger)?;
         let stack = *self.by_path.entry(path.clone()).or_insert(site.stack);
         self.first_of.insert(site.stack, stack);
-        let pattern = suppressions.find(super::frames::all_named(&taken.frames, names, ledger));
+        let pattern = suppressions.find(super::frames::all_named(taken.frames(), names, ledger));
         let pattern = pattern.map(|pattern| pattern.text.clone());
         self.suppressed
             .entry(stack)

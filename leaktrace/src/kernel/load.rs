@@ -64,6 +64,8 @@ pub struct Kernel {
     /// None where the kernel has to be asked for each probe.
     pub(super) multi: Option<Multi>,
     events: RingBuf<MapData>,
+    max_live: u32,
+    max_stacks: u32,
 }
 
 /// Scheduler events that keep the books right over exec, fork and thread exit.
@@ -91,9 +93,10 @@ impl Kernel {
 
         let events = ebpf.take_map("EVENTS").ok_or(LoadError::NotInObject("EVENTS"))?;
         let events = RingBuf::try_from(events).map_err(|_| LoadError::NotInObject("EVENTS"))?;
-        let mut kernel = Self { ebpf, multi, events };
+        let Options { max_live, max_stacks, .. } = options;
+        let mut kernel = Self { ebpf, multi, events, max_live, max_stacks };
         kernel.follow_lives()?;
-        kernel.prepare_tables(options.max_stacks)?;
+        kernel.prepare_tables(max_stacks)?;
         Ok(kernel)
     }
 
@@ -237,6 +240,12 @@ impl Kernel {
                 None => out.push(decode::decode(&record).unwrap_or(Event::Undecodable)),
             }
         }
+    }
+
+    /// How many stacks and live blocks there is room for.
+    #[must_use]
+    pub const fn room(&self) -> (u32, u32) {
+        (self.max_stacks, self.max_live)
     }
 
     /// Reads every table. A block that lives while this runs is seen exactly once.

@@ -3,7 +3,7 @@
 //! Blocks whose stack is unknown share one entry of counters among all processes. Where several processes have
 //! such blocks, the entry goes to the first of them, so that sums stay right; the blocks are always right.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use leaktrace_common::{
     process::ProcessId,
@@ -15,7 +15,8 @@ use super::{Discrepancy, Live, LiveBlock, Totals};
 
 #[derive(Debug, Default)]
 pub(super) struct Heap {
-    stacks: HashMap<(ProcessId, StackId), Numbers>,
+    /// By process: some hundred processes run another program in a second, and nothing is to walk all stacks for that.
+    processes: HashMap<ProcessId, HashMap<StackId, Numbers>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,43 +45,55 @@ const fn block(sample: &Sample) -> LiveBlock {
 }
 
 impl Heap {
+    fn all(&self) -> impl Iterator<Item = (ProcessId, StackId, &Numbers)> {
+        self.processes
+            .iter()
+            .flat_map(|(process, stacks)| stacks.iter().map(|(stack, numbers)| (*process, *stack, numbers)))
+    }
+
+    fn numbers(&mut self, process: ProcessId, stack: StackId) -> &mut Numbers {
+        self.processes.entry(process).or_default().entry(stack).or_default()
+    }
+
     /// Stacks that allocated.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ProcessId, StackId, &Numbers)> {
-        self.stacks
-            .iter()
-            .filter(|(_, numbers)| numbers.totals != Totals::default() || !numbers.blocks.is_empty())
-            .map(|((process, stack), numbers)| (*process, *stack, numbers))
+        self.all().filter(|(.., numbers)| numbers.totals != Totals::default() || !numbers.blocks.is_empty())
     }
 
     pub(super) fn samples(&self) -> impl Iterator<Item = (ProcessId, &Sample)> {
-        let of = |((process, _), numbers): (&(ProcessId, StackId), _)| (*process, numbers);
-        self.stacks.iter().map(of).flat_map(|(process, numbers): (_, &Numbers)| {
-            numbers.samples.iter().map(move |sample| (process, sample))
-        })
+        self.all()
+            .flat_map(|(process, _, numbers)| numbers.samples.iter().map(move |sample| (process, sample)))
     }
 
-    pub(super) fn forget_blocks(&mut self, of: impl Fn(ProcessId) -> bool) {
-        for (_, numbers) in self.stacks.iter_mut().filter(|((process, _), _)| of(*process)) {
+    pub(super) fn forget_blocks(&mut self, process: ProcessId) {
+        for numbers in self.processes.get_mut(&process).into_iter().flat_map(HashMap::values_mut) {
             numbers.blocks.clear();
             numbers.samples.clear();
         }
     }
 
-    /// Forgets the stacks of some processes; their sums.
-    pub(super) fn retire(&mut self, of: impl Fn(ProcessId) -> bool) -> Totals {
+    /// The blocks of all processes but these.
+    pub(super) fn forget_blocks_but_of(&mut self, settled: &BTreeSet<ProcessId>) {
+        let forgotten = self.processes.iter_mut().filter(|(process, _)| !settled.contains(process));
+        for numbers in forgotten.flat_map(|(_, stacks)| stacks.values_mut()) {
+            numbers.blocks.clear();
+            numbers.samples.clear();
+        }
+    }
+
+    /// Forgets the stacks of a process; their sums.
+    pub(super) fn retire(&mut self, process: ProcessId) -> Totals {
         let mut sum = Totals::default();
-        self.stacks.retain(|(process, _), numbers| {
-            let goes = of(*process);
-            if goes && numbers.samples.is_empty() {
-                sum += numbers.totals;
-            }
-            !goes
-        });
+        let stacks = self.processes.remove(&process).unwrap_or_default();
+        stacks
+            .values()
+            .filter(|numbers| numbers.samples.is_empty())
+            .for_each(|numbers| sum += numbers.totals);
         sum
     }
 
     pub(super) fn count(&mut self, process: ProcessId, stack: StackId, entry: &StackEntry) {
-        let numbers = self.stacks.entry((process, stack)).or_default();
+        let numbers = self.numbers(process, stack);
         numbers.totals = totals(entry);
         numbers.deaths = entry.deaths;
         numbers.thread = entry.thread();
@@ -88,15 +101,15 @@ impl Heap {
 
     /// Of the threads that have the stack.
     pub(super) fn thread(&self, process: ProcessId, stack: StackId) -> Option<ThreadName> {
-        self.stacks.get(&(process, stack))?.thread
+        self.processes.get(&process)?.get(&stack)?.thread
     }
 
     pub(super) fn list(&mut self, process: ProcessId, stack: StackId, block: LiveBlock) {
-        self.stacks.entry((process, stack)).or_default().blocks.push(block);
+        self.numbers(process, stack).blocks.push(block);
     }
 
     pub(super) fn sample(&mut self, sample: Sample, at: u64) {
-        let numbers = self.stacks.entry((ProcessId(sample.process), StackId(sample.stack))).or_default();
+        let numbers = self.numbers(ProcessId(sample.process), StackId(sample.stack));
         numbers.blocks.push(block(&sample));
         numbers.samples.push(Sample { weight: sample.weight_at(at), ..sample });
     }
@@ -104,9 +117,10 @@ impl Heap {
     /// Takes the counters of all blocks without a stack, after the blocks; `or_else` has them if no process
     /// holds such a block any longer.
     pub(super) fn count_unknown(&mut self, entry: &StackEntry, or_else: Option<ProcessId>) {
-        let holders = self.stacks.iter_mut().filter(|((_, stack), _)| *stack == StackId::UNKNOWN);
-        let mut holders: Vec<(ProcessId, &mut Numbers)> =
-            holders.map(|((process, _), numbers)| (*process, numbers)).collect();
+        let all = self.processes.iter_mut();
+        let mut holders: Vec<(ProcessId, &mut Numbers)> = all
+            .filter_map(|(process, stacks)| Some((*process, stacks.get_mut(&StackId::UNKNOWN)?)))
+            .collect();
         holders.sort_unstable_by_key(|(process, _)| *process);
         let mut rest = totals(entry);
         for (_, numbers) in holders.iter_mut().skip(1) {
@@ -118,16 +132,16 @@ impl Heap {
         match (holders.first_mut(), or_else) {
             (Some((_, first)), _) => first.totals = rest,
             (None, Some(process)) => {
-                self.stacks.entry((process, StackId::UNKNOWN)).or_default().totals = rest;
+                self.numbers(process, StackId::UNKNOWN).totals = rest;
             }
             (None, None) => {}
         }
     }
 
     pub(super) fn discrepancies(&self) -> impl Iterator<Item = Discrepancy> {
-        self.stacks.iter().filter_map(|((process, stack), numbers)| {
+        self.all().filter_map(|(process, stack, numbers)| {
             let (counted, listed) = (numbers.totals.live(), numbers.blocks.iter().copied().collect());
-            (counted != listed).then_some(Discrepancy { process: *process, stack: *stack, counted, listed })
+            (counted != listed).then_some(Discrepancy { process, stack, counted, listed })
         })
     }
 }

@@ -10,18 +10,16 @@ mod collections;
 mod heap;
 mod process;
 mod regions;
+mod stacks;
 mod totals;
 mod windows;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::{Hash, Hasher},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
     process::ProcessId,
-    stack::{AGE_BUCKETS, StackId, StopReason, ThreadName},
+    stack::{AGE_BUCKETS, StackId, ThreadName},
     v8::Sample,
 };
 
@@ -34,28 +32,11 @@ pub use collections::{Collections, Pauses};
 use heap::Heap;
 pub use process::{Process, State};
 pub use regions::Regions;
+use stacks::Stacks;
+pub use stacks::Taken;
 pub use totals::{Discrepancy, Live, LiveBlock, Totals};
 use windows::Windows;
 pub use windows::Work;
-
-/// A stack as it was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Number of the hook that took it.
-    pub hook: u16,
-    pub stop: StopReason,
-    /// The allocator's caller first.
-    pub frames: Vec<Frame>,
-}
-
-/// Of the addresses alone, and cheap: a hundred thousand stacks are compared each time that they are judged.
-impl Hash for Taken {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mix = |sum: u64, frame: &Frame| (sum.rotate_left(5) ^ frame.address).wrapping_mul(ODD);
-        state.write_u64(self.frames.iter().fold(0, mix));
-    }
-}
 
 /// The memory that a site is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +66,7 @@ pub struct Site<'a> {
     pub stack: StackId,
     pub kind: Kind,
     /// None where the stack is unknown or still on its way.
-    pub taken: Option<&'a Taken>,
+    pub taken: Option<Taken<'a>>,
     pub totals: Totals,
     pub blocks: Vec<LiveBlock>,
     /// JavaScript's: what lives of them.
@@ -133,14 +114,12 @@ pub struct Ledger {
     page: u64,
     attribution: Attribution,
     processes: BTreeMap<ProcessId, Process>,
-    stacks: HashMap<(ProcessId, StackId), Taken>,
+    stacks: HashMap<ProcessId, Stacks>,
     heap: Heap,
     /// Processes with stacks whose addresses were in no mapping known when they came.
     unattributed: BTreeSet<ProcessId>,
     /// Every place that a name can be asked for.
     places: BTreeSet<Place>,
-    /// All stacks with such addresses: what is mapped next is tried on them alone.
-    unplaced: HashMap<ProcessId, BTreeSet<StackId>>,
     binaries: HashMap<BinaryId, String>,
     hooks: HashMap<u16, Hook>,
     engines: BTreeMap<ProcessId, Engine>,
@@ -164,7 +143,6 @@ impl Ledger {
             heap: Heap::default(),
             unattributed: BTreeSet::new(),
             places: BTreeSet::new(),
-            unplaced: HashMap::new(),
             binaries: HashMap::new(),
             hooks: HashMap::new(),
             engines: BTreeMap::new(),
@@ -224,7 +202,7 @@ impl Ledger {
         self.at = at;
         self.counters = counters;
         let settled: BTreeSet<ProcessId> = self.settled().collect();
-        self.heap.forget_blocks(|process| !settled.contains(&process));
+        self.heap.forget_blocks_but_of(&settled);
         let mut unknown = None;
         for (id, entry) in stacks {
             let process = ProcessId(entry.process);
@@ -272,20 +250,19 @@ impl Ledger {
 
     /// Forgets these processes, but for their sums: their books are closed, and nobody asks about their stacks.
     pub fn retire(&mut self, gone: &HashSet<ProcessId>) {
-        self.retired.totals += self.heap.retire(|process| gone.contains(&process));
         self.retired.processes += gone.len() as u64;
         for process in gone {
             if let Some(process) = self.processes.remove(process) {
                 self.heard.unmapped_unknown += process.regions.unknown_bytes();
                 self.retired.since = self.retired.since.into_iter().chain(process.since).min();
             }
+            self.retired.totals += self.heap.retire(*process);
+            self.stacks.remove(process);
             self.attribution.forget(*process);
             self.unattributed.remove(process);
-            self.unplaced.remove(process);
             self.engines.remove(process);
             self.collections.remove(process);
         }
-        self.stacks.retain(|(process, _), _| !gone.contains(process));
         self.places.retain(|place| place.process().is_none_or(|process| !gone.contains(&process)));
     }
 
@@ -303,8 +280,8 @@ impl Ledger {
 
     /// A stack, once it has come.
     #[must_use]
-    pub fn taken(&self, process: ProcessId, stack: StackId) -> Option<&Taken> {
-        self.stacks.get(&(process, stack))
+    pub fn taken(&self, process: ProcessId, stack: StackId) -> Option<Taken<'_>> {
+        self.stacks.get(&process)?.get(stack)
     }
 
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
@@ -402,7 +379,7 @@ impl Ledger {
     }
 
     fn is_javascript(&self, process: ProcessId, stack: StackId) -> bool {
-        let hook = self.stacks.get(&(process, stack)).and_then(|taken| self.hooks.get(&taken.hook));
+        let hook = self.taken(process, stack).and_then(|taken| self.hooks.get(&taken.hook));
         hook.is_some_and(|hook| hook.javascript)
     }
 
@@ -465,7 +442,7 @@ impl Ledger {
         totals: Totals,
         blocks: Vec<LiveBlock>,
     ) -> Site<'a> {
-        let taken = self.stacks.get(&(process.id, stack));
+        let taken = self.taken(process.id, stack);
         let (samples, deaths) = (Vec::new(), [0; AGE_BUCKETS]);
         let thread = self.heap.thread(process.id, stack);
         Site { process, stack, kind, taken, totals, blocks, samples, deaths, thread }
@@ -490,19 +467,18 @@ impl Ledger {
         let frames = self.attribution.frames(*process, words);
         // Two CPUs may send a new stack at once; a repeat after its library was unloaded must not lose the places.
         // Only one that was cut short gives way, to what the agent made of it.
-        if let Some(known) = self.stacks.get(&(*process, *id)) {
-            let (now, before) = (frames.len(), known.frames.len());
+        if let Some(known) = self.taken(*process, *id) {
+            let (now, before) = (frames.len(), known.frames().len());
             let is_finished = now > before || (now == before && *stop != known.stop);
             if !known.stop.wants_tables() || !is_finished {
                 return;
             }
         }
-        self.places.extend(frames.iter().filter_map(nameable));
         if frames.iter().any(|frame| matches!(frame.place, Place::Unknown(_))) {
             self.unattributed.insert(*process);
-            self.unplaced.entry(*process).or_default().insert(*id);
         }
-        self.stacks.insert((*process, *id), Taken { hook: *hook, stop: *stop, frames });
+        let stacks = self.stacks.entry(*process).or_default();
+        stacks.insert(*id, (*hook, *stop), &frames, |frame| self.places.extend(nameable(frame)));
     }
 
     /// What was placed stays so: a stack belongs to the mappings of its time.
@@ -510,17 +486,10 @@ impl Ledger {
         let process = mappings.process;
         self.attribution.update(process, &mappings.list, mappings.whole);
         self.unattributed.remove(&process);
-        let Some(unplaced) = self.unplaced.get_mut(&process) else { return };
-        unplaced.retain(|id| {
-            let Some(taken) = self.stacks.get_mut(&(process, *id)) else { return false };
-            let mut is_left = false;
-            for frame in taken.frames.iter_mut().filter(|frame| matches!(frame.place, Place::Unknown(_))) {
-                *frame = self.attribution.frame(process, frame.address);
-                is_left |= matches!(frame.place, Place::Unknown(_));
-                self.places.extend(nameable(frame));
-            }
-            is_left
-        });
+        if let Some(stacks) = self.stacks.get_mut(&process) {
+            let place = |address| self.attribution.frame(process, address);
+            stacks.place(place, |frame| self.places.extend(nameable(frame)));
+        }
     }
 
     fn apply_process(&mut self, event: ProcessEvent) {
@@ -529,7 +498,7 @@ impl Ledger {
                 let old = self.process(before, tgid);
                 old.state = State::Replaced { at };
                 let (comm, mapped) = (old.comm.clone(), old.regions.clear());
-                self.heap.forget_blocks(|process| process == before);
+                self.heap.forget_blocks(before);
                 self.heard.dropped_by_exec.blocks += mapped.blocks;
                 self.heard.dropped_by_exec.bytes += mapped.bytes;
                 let new = self.process(process, tgid);
@@ -556,7 +525,7 @@ fn nameable(frame: &Frame) -> Option<Place> {
 
 /// The kernel side has several ids for a stack that it could not walk to its end.
 fn merged(sites: Vec<Site<'_>>) -> Vec<Site<'_>> {
-    let mut found: HashMap<(ProcessId, Kind, &Taken), usize> = HashMap::new();
+    let mut found: HashMap<(ProcessId, Kind, Taken<'_>), usize> = HashMap::new();
     let mut merged: Vec<Site<'_>> = Vec::with_capacity(sites.len());
     for site in sites {
         let key = site.taken.map(|taken| (site.process.id, site.kind, taken));

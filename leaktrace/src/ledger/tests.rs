@@ -3,7 +3,7 @@
 use leaktrace_common::{
     hook::Shape,
     live::{Block, BlockKey},
-    stack::StackEntry,
+    stack::{StackEntry, StopReason},
 };
 
 use super::*;
@@ -94,7 +94,7 @@ fn a_stack_that_was_cut_short_gives_way_to_what_was_made_of_it_and_to_nothing_el
     let mut now = |event| {
         ledger.apply(&event);
         let taken = ledger.taken(ONE, A).unwrap();
-        (taken.stop, taken.frames.len())
+        (taken.stop, taken.frames().len())
     };
     assert_eq!(now(taken(ONE, A, StopReason::NoTables, &[0x10])), (StopReason::NoTables, 1));
     assert_eq!(now(taken(ONE, A, StopReason::UnknownCode, &[0x10, 0x20])), (StopReason::UnknownCode, 2));

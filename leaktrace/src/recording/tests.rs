@@ -78,7 +78,9 @@ proptest! {
 /// Of the real builder, whose order of lists is what a recording relies on.
 #[test]
 fn reports_of_the_books_are_read_as_they_were() {
-    let plain = [0, 12].map(|older| Options { older_than_ns: older * S }).map(|options| of_books(options, 3));
+    let plain = [0, 12]
+        .map(|older| Options { older_than_ns: older * S, ..Options::default() })
+        .map(|options| of_books(options, 3));
     let stretches = [(4, false), (20, false), (100, false), (100, true)];
     let with_verdicts = stretches.map(|(epochs, freed)| judged(epochs, freed, 0));
     let reports = [&plain[..], &with_verdicts[..]].concat();

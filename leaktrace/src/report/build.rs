@@ -17,7 +17,7 @@ use super::{
 use crate::{
     attribute::{self, Place},
     judge::Judges,
-    ledger::{Heard, Kind, Ledger, Live, LiveBlock, Site},
+    ledger::{Heard, Kind, Ledger, Live, LiveBlock, Site, Taken},
     symbolize::{Named, Names},
     verdict::{HeapMoment, size_class, stack_name},
 };
@@ -26,10 +26,18 @@ use crate::{
 pub(super) const JAVASCRIPT: &str = Kind::JavaScript.name();
 
 /// What is shown.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Live blocks younger than this, in nanoseconds, are left out.
     pub older_than_ns: u64,
+    /// Whether stacks have their frames; else they have none, and [`Coverage`] has nothing of addresses.
+    pub frames: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { older_than_ns: 0, frames: true }
+    }
 }
 
 impl Report {
@@ -56,7 +64,7 @@ impl Report {
             watch: None,
             cost: None,
             processes: ledger.processes().map(|process| described(ledger, names, &sites, process)).collect(),
-            coverage: coverage(ledger, names, &sites, &stacks),
+            coverage: coverage(ledger, names, options.frames.then_some(&sites), &stacks),
             verdicts: Vec::new(),
             judged: false,
             growing: Vec::new(),
@@ -171,8 +179,9 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
         frees: site.totals.frees,
         freed_bytes: site.totals.freed_bytes,
     };
+    let taken = site.taken.filter(|_| options.frames);
     let frames: Vec<usize> =
-        site.taken.into_iter().flat_map(|taken| &taken.frames).flat_map(|frame| known.of(*frame)).collect();
+        taken.into_iter().flat_map(Taken::frames).flat_map(|frame| known.of(*frame)).collect();
     let has_engine = ledger.engine(site.process.id).is_some();
     Stack {
         rank: 0,
@@ -243,7 +252,8 @@ fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
-fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]) -> Coverage {
+/// `sites` are none where stacks have no frames.
+fn coverage(ledger: &Ledger, names: &Names, sites: Option<&Vec<Site<'_>>>, stacks: &[Stack]) -> Coverage {
     let Heard { region_events, process_events, undecodable, unmapped_unknown, dropped_by_exec } =
         ledger.heard();
     let counters: Vec<(Counter, u64)> =
@@ -258,14 +268,14 @@ fn coverage(ledger: &Ledger, names: &Names, sites: &[Site<'_>], stacks: &[Stack]
     let retired = ledger.retired();
     let (allocs, frees) = (allocs + retired.totals.allocs, frees + retired.totals.frees);
     let incomplete = || stacks.iter().filter(|stack| !stack.complete);
-    let unknown = stacks.iter().filter(|stack| stack.frames.is_empty());
+    let unknown = stacks.iter().filter(|stack| sites.is_some() && stack.frames.is_empty());
     // Where there is no place, the address itself is what is not known.
     let distinct = |frame: &attribute::Frame| match frame.place {
         Place::Unknown(_) => (frame.place, frame.address),
         _ => (frame.place, 0),
     };
-    let taken = sites.iter().filter_map(|site| site.taken);
-    let places: BTreeSet<(Place, u64)> = taken.flat_map(|taken| taken.frames.iter().map(distinct)).collect();
+    let taken = sites.into_iter().flatten().filter_map(|site| site.taken);
+    let places: BTreeSet<(Place, u64)> = taken.flat_map(Taken::frames).map(distinct).collect();
     let is_unnamed = |(place, _): &&(Place, u64)| matches!(names.get(*place), Named::Unknown(_));
     Coverage {
         events_seen: allocs + frees + region_events + process_events,

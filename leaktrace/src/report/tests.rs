@@ -234,7 +234,7 @@ fn watch() -> Watch {
 #[test]
 fn json_keeps_to_its_published_schema() {
     let validator = validator();
-    let older = Options { older_than_ns: 100 * S };
+    let older = Options { older_than_ns: 100 * S, ..Options::default() };
     let mut watched = report(Options::default(), 0);
     watched.watch = Some(watch());
     for report in [report(Options::default(), 3), report(older, 0), watched] {
@@ -248,7 +248,7 @@ fn json_keeps_to_its_published_schema() {
 
 #[test]
 fn younger_blocks_are_left_out_of_all_that_is_live() {
-    let report = report(Options { older_than_ns: 30 * S }, 0);
+    let report = report(Options { older_than_ns: 30 * S, ..Options::default() }, 0);
     let first = &report.stacks[0];
     assert_eq!((first.totals.live_blocks, first.totals.live_bytes), (2, 1_048_576 + 64));
     assert_eq!(

@@ -63,8 +63,6 @@ use crate::{
 
 /// How often tables are cleared of programs that are gone, when any went.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// Or when so many went: each leaves up to some hundred stacks.
-const ENDS: usize = 200;
 
 /// A program started by leaktrace.
 enum Started {
@@ -150,7 +148,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let mut keys = keys::lines(&plan.targets);
     judging.begin(begun);
     if let Some(metrics) = &metrics {
-        metrics.update(&made(plan, &mut session, &mut names, &judging, &windows));
+        metrics.update(&summed(plan, &mut session, &names, &judging, &windows));
     }
     let traced: Result<(), Failure> = loop {
         let search_due = judging.search_due();
@@ -176,7 +174,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
             _ = scrapes.tick(), if metrics.is_some() => {
                 if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
-                let report = made(plan, &mut session, &mut names, &judging, &windows);
+                let report = summed(plan, &mut session, &names, &judging, &windows);
                 metrics.iter().for_each(|metrics| metrics.update(&report));
             }
             _ = pushes.tick(), if outputs.push.is_some() => {
@@ -202,7 +200,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                     break Err(error)
                 }
                 if plan.targets.are_all()
-                    && session.unread_ends() >= ENDS
+                    && session.must_clear()
                     && let Err(error) = look(&mut session, &mut judging, &mut names)
                 {
                     break Err(error)
@@ -364,12 +362,23 @@ fn made(
         // What was gathered is worth more than its names.
         notice::no_names(&error);
     }
+    let report = booked(plan, session, names, windows, true);
+    judging.complete(report, session, names)
+}
+
+/// Sums and verdicts alone, for who needs them often: without frames and without what changed by type.
+fn summed(plan: &Plan, session: &mut Session, names: &Names, judging: &Judging, windows: &Windows) -> Report {
+    booked(plan, session, names, windows, false).with_verdicts(&judging.judges, &session.ledger)
+}
+
+fn booked(plan: &Plan, session: &mut Session, names: &Names, windows: &Windows, frames: bool) -> Report {
     let older_than_ns = plan.older_than.map_or(0, |age| age.as_nanos() as u64);
-    let mut report = Report::new(&session.ledger, names, report::Options { older_than_ns });
+    let options = report::Options { older_than_ns, frames };
+    let mut report = Report::new(&session.ledger, names, options);
     report.watch = session.watch;
     windows.complete(&mut report, session);
     report.coverage.unread_processes = session.unread_processes();
-    judging.complete(report, session, names)
+    report
 }
 
 fn show(

@@ -2,6 +2,7 @@
 
 mod admission;
 mod files;
+mod leavings;
 mod lives;
 mod pausing;
 mod unfinished;
@@ -21,8 +22,11 @@ use leaktrace_common::{
     v8::Sample,
 };
 
-use self::admission::Admission;
 pub(super) use self::admission::Found;
+use self::{
+    admission::Admission,
+    leavings::{Leavings, Level},
+};
 use super::{
     Failure,
     engines::Engines,
@@ -137,8 +141,7 @@ pub(super) struct Session {
     pub(super) heaps_ended: Vec<(ProcessId, u64)>,
     /// Until when, on the kernel side's clock, new programs are likely to map libraries.
     settling: u64,
-    /// Processes that ended since the tables were read.
-    unread_ends: usize,
+    leavings: Leavings,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
     events: Vec<Event>,
@@ -194,7 +197,7 @@ impl Session {
             collected: false,
             heaps_ended: Vec::new(),
             settling: clock::now() + SETTLING,
-            unread_ends: 0,
+            leavings: Leavings::default(),
             not_followed: 0,
             events: Vec::new(),
             changes: Vec::new(),
@@ -379,7 +382,6 @@ impl Session {
     /// Reads the kernel's tables into the books, and clears there what belongs to programs that are gone.
     pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
         self.check_engines();
-        self.unread_ends = 0;
         let mut snapshot = self.kernel.snapshot()?;
         for (counter, count) in [
             (Counter::UnwindUnread, self.unwinding.unread()),
@@ -402,13 +404,22 @@ impl Session {
                 .snapshot(&snapshot)
                 .map_err(|source| Failure::Io { doing: "writing the recording", source })?;
         }
+        let blocks = snapshot.blocks.len();
         let stacks: Vec<(ProcessId, StackId)> =
             snapshot.stacks.iter().map(|(id, entry)| (ProcessId(entry.process), *id)).collect();
         let has_samples = |sample: &Sample| ended.contains(&ProcessId(sample.process));
         let have_samples = snapshot.samples.iter().any(has_samples);
         self.ledger.snapshot(snapshot);
         self.kernel.forget(&of_ended)?;
-        self.forget_settled(&stacks)?;
+        let settled = self.forget_settled(&stacks)?;
+        let level = |room: u32, all: usize, cleared: usize| Level {
+            room: room as usize,
+            cleared,
+            left: all - cleared,
+        };
+        let (max_stacks, max_live) = self.kernel.room();
+        self.leavings
+            .cleared([level(max_stacks, stacks.len(), settled), level(max_live, blocks, of_ended.len())]);
         if have_samples {
             self.kernel.forget_samples(|process| ended.contains(&process))?;
         }
@@ -416,8 +427,8 @@ impl Session {
     }
 
     /// Of processes whose books are closed the kernel side needs no stacks: a build that is followed has thousands of
-    /// processes with stacks of their own.
-    fn forget_settled(&mut self, stacks: &[(ProcessId, StackId)]) -> Result<(), Failure> {
+    /// processes with stacks of their own. How many went.
+    fn forget_settled(&mut self, stacks: &[(ProcessId, StackId)]) -> Result<usize, Failure> {
         let settled: HashSet<ProcessId> = self.ledger.settled().collect();
         let done =
             |(process, id): &&(ProcessId, StackId)| *id != StackId::UNKNOWN && settled.contains(process);
@@ -427,7 +438,8 @@ impl Session {
         }
         let unfinished = self.unfinished.extract_if(|process, _| settled.contains(process));
         let unfinished: u64 = unfinished.map(|(_, count)| count).sum();
-        Ok(self.kernel.forget_stacks(&done, unfinished)?)
+        self.kernel.forget_stacks(&done, unfinished)?;
+        Ok(done.len())
     }
 
     /// A block that lives now.

@@ -27,11 +27,10 @@ struct Candidate<'data> {
     function: Function<'data>,
 }
 
-/// Whether a file has functions with known names, whose code [`hooks_of`] has to see.
+/// Whether a file has functions that may be probed, whose code [`hooks_of`] has to see.
 #[must_use]
 pub fn has_candidates(binary: &Binary<'_>, wanted: &Wanted) -> bool {
-    let names = names(wanted);
-    binary.functions().iter().any(|function| names.contains_key(function.name))
+    !candidates(binary, wanted).0.is_empty()
 }
 
 /// Everything in a file that is to be probed for what is `wanted`.

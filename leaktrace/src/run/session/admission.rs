@@ -234,9 +234,9 @@ impl Session {
         gone.collect::<Vec<_>>().into_iter().try_for_each(|target| self.leave(&target))
     }
 
-    /// How many processes ended since the tables were read last: what they left in them fills them.
-    pub(in super::super) const fn unread_ends(&self) -> usize {
-        self.unread_ends
+    /// Whether so many processes have ended that what they left fills the kernel side's tables.
+    pub(in super::super) const fn must_clear(&self) -> bool {
+        self.leavings.are_many()
     }
 
     /// Closes the books of processes that have ended, but for those in `kept`: only their sums stay. With every process of a

@@ -215,7 +215,7 @@ impl Session {
     pub(super) fn leave(&mut self, target: &Target) -> Result<(), Failure> {
         let (tgid, process) = (target.pid.get(), target.process);
         self.kernel.untrace(tgid)?;
-        self.unread_ends += 1;
+        self.leavings.ended();
         self.say(&Event::Process(ProcessEvent::Exit { tgid, process, at: clock::now() }));
         self.drop_tables(process);
         self.spaces.forget(tgid);

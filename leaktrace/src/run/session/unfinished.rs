@@ -55,7 +55,7 @@ impl Session {
             return None;
         }
         let taken = self.ledger.taken(rest.process, rest.id)?;
-        let mut addresses: Vec<u64> = taken.frames.iter().map(|frame| frame.address).collect();
+        let mut addresses: Vec<u64> = taken.frames().map(|frame| frame.address).collect();
         // It was cut below the place that the walk would go on from.
         let is_chained = |address| self.unwinding.is_chained(rest.process, address);
         if self.spaces.trusted(rest.tgid, rest.process, addresses.iter().copied(), is_chained).is_some() {
