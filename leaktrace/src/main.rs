@@ -19,6 +19,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const PURGE_DELAY: mi_option_t = 15;
 
 /// What a look at all processes takes is needed for a moment only, and the machine may be short of memory just then.
+#[allow(unsafe_code, reason = "mimalloc's options have no safe form")]
 fn give_memory_back_at_once() {
     // SAFETY: sets a word of the allocator's options, and no other thread runs yet.
     unsafe { mi_option_set(PURGE_DELAY, 0) };

@@ -321,13 +321,18 @@ impl Kernel {
 
     /// Gives the room free that the V8 of a process took which is gone.
     pub fn forget_v8(&self, process: ProcessId) -> Result<(), LoadError> {
+        match tables::remove(self.fd("V8_LAYOUTS")?, &process.0) {
+            // No V8, and so no heap of it: as with most processes that end.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|source| table_error("V8_LAYOUTS", source))?,
+        }
         let heaps = self.fd("V8_HEAPS")?;
         let all: Vec<(v8::HeapKey, v8::Heap)> =
             tables::read_all(heaps).map_err(|source| table_error("V8_HEAPS", source))?;
         for (key, _) in all.iter().filter(|(key, _)| key.process == u64::from(process.0)) {
             removed("V8_HEAPS", tables::remove(heaps, key))?;
         }
-        removed("V8_LAYOUTS", tables::remove(self.fd("V8_LAYOUTS")?, &process.0))
+        Ok(())
     }
 
     /// Where a JavaScript function was seen last.

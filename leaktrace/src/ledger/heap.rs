@@ -3,7 +3,10 @@
 //! Blocks whose stack is unknown share one entry of counters among all processes. Where several processes have
 //! such blocks, the entry goes to the first of them, so that sums stay right; the blocks are always right.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use leaktrace_common::{
     process::ProcessId,
@@ -32,9 +35,9 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// The blocks; samples as what they stand for now.
-    pub(super) fn listed(&self) -> Vec<LiveBlock> {
+    pub(super) fn listed(&self) -> Cow<'_, [LiveBlock]> {
         if self.samples.is_empty() {
-            return self.blocks.clone();
+            return self.blocks[..].into();
         }
         self.samples.iter().map(block).collect()
     }
@@ -49,6 +52,11 @@ impl Heap {
         self.processes
             .iter()
             .flat_map(|(process, stacks)| stacks.iter().map(|(stack, numbers)| (*process, *stack, numbers)))
+    }
+
+    /// How many stacks there are.
+    pub(super) fn len(&self) -> usize {
+        self.processes.values().map(HashMap::len).sum()
     }
 
     fn numbers(&mut self, process: ProcessId, stack: StackId) -> &mut Numbers {

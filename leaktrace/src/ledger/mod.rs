@@ -14,7 +14,10 @@ mod stacks;
 mod totals;
 mod windows;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+};
 
 use leaktrace_common::{
     counter::{COUNTERS, Counter},
@@ -68,7 +71,7 @@ pub struct Site<'a> {
     /// None where the stack is unknown or still on its way.
     pub taken: Option<Taken<'a>>,
     pub totals: Totals,
-    pub blocks: Vec<LiveBlock>,
+    pub blocks: Cow<'a, [LiveBlock]>,
     /// JavaScript's: what lives of them.
     pub samples: Vec<&'a Sample>,
     /// Blocks by age at death, see [`leaktrace_common::stack::age_bucket`]; none of mappings.
@@ -291,7 +294,7 @@ impl Ledger {
     /// Every stack that allocated, in no order. Those that are one once finished are one here, under the least id.
     #[must_use]
     pub fn sites(&self) -> Vec<Site<'_>> {
-        let mut sites = Vec::new();
+        let mut sites = Vec::with_capacity(self.heap.len());
         for (process, stack, numbers) in self.heap.iter() {
             if let Some(process) = self.processes.get(&process) {
                 let kind = if self.is_javascript(process.id, stack) { Kind::JavaScript } else { Kind::Heap };
@@ -308,11 +311,12 @@ impl Ledger {
                 live.entry(stack).or_default().push(block);
             }
             for (stack, totals) in process.regions.totals() {
-                let blocks = live.remove(&stack).unwrap_or_default();
+                let blocks = live.remove(&stack).unwrap_or_default().into();
                 sites.push(self.site(process, stack, Kind::Mapping, totals, blocks));
             }
         }
-        merged(sites)
+        merge(&mut sites);
+        sites
     }
 
     /// Stacks whose counters and blocks disagree. What an exec ended and what is not followed has no blocks to compare.
@@ -440,7 +444,7 @@ impl Ledger {
         stack: StackId,
         kind: Kind,
         totals: Totals,
-        blocks: Vec<LiveBlock>,
+        blocks: Cow<'a, [LiveBlock]>,
     ) -> Site<'a> {
         let taken = self.taken(process.id, stack);
         let (samples, deaths) = (Vec::new(), [0; AGE_BUCKETS]);
@@ -524,27 +528,30 @@ fn nameable(frame: &Frame) -> Option<Place> {
 }
 
 /// The kernel side has several ids for a stack that it could not walk to its end.
-fn merged(sites: Vec<Site<'_>>) -> Vec<Site<'_>> {
+fn merge(sites: &mut Vec<Site<'_>>) {
     let mut found: HashMap<(ProcessId, Kind, Taken<'_>), usize> = HashMap::new();
-    let mut merged: Vec<Site<'_>> = Vec::with_capacity(sites.len());
-    for site in sites {
-        let key = site.taken.map(|taken| (site.process.id, site.kind, taken));
-        let place = key.map_or(merged.len(), |key| *found.entry(key).or_insert(merged.len()));
-        match merged.get_mut(place) {
-            Some(same) => {
-                same.stack = same.stack.min(site.stack);
-                same.thread = same.thread.filter(|thread| site.thread == Some(*thread));
-                same.totals += site.totals;
-                same.blocks.extend(site.blocks);
-                same.samples.extend(site.samples);
-                same.deaths.iter_mut().zip(site.deaths).for_each(|(sum, deaths)| {
-                    *sum = sum.saturating_add(deaths);
-                });
-            }
-            None => merged.push(site),
+    // Those before this place are what there is; in place, as there may be a hundred thousand.
+    let mut end = 0;
+    for at in 0..sites.len() {
+        let key = sites[at].taken.map(|taken| (sites[at].process.id, sites[at].kind, taken));
+        let place = key.map_or(end, |key| *found.entry(key).or_insert(end));
+        if place == end {
+            sites.swap(end, at);
+            end += 1;
+            continue;
         }
+        let (before, rest) = sites.split_at_mut(at);
+        let (same, site) = (&mut before[place], &mut rest[0]);
+        same.stack = same.stack.min(site.stack);
+        same.thread = same.thread.filter(|thread| site.thread == Some(*thread));
+        same.totals += site.totals;
+        same.blocks.to_mut().extend(site.blocks.iter());
+        same.samples.append(&mut site.samples);
+        same.deaths.iter_mut().zip(site.deaths).for_each(|(sum, deaths)| {
+            *sum = sum.saturating_add(deaths);
+        });
     }
-    merged
+    sites.truncate(end);
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn ledger(events: &[Event]) -> Ledger {
 
 fn live(ledger: &Ledger, process: ProcessId) -> Live {
     let sites = ledger.sites();
-    sites.iter().filter(|site| site.process.id == process).flat_map(|site| site.blocks.clone()).collect()
+    sites.iter().filter(|site| site.process.id == process).flat_map(|site| site.blocks.to_vec()).collect()
 }
 
 #[test]

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::{
     file::OpenBinary,
-    identity::{Identity, start_of, started},
+    identity::{Identity, command_of, start_of, started},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
     memory::{Memory, ReadUser},

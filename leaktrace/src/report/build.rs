@@ -112,7 +112,7 @@ impl Report {
                     moment.add(site.stack, names.type_of(site.process.id, sample), live);
                 }
             } else {
-                for block in &site.blocks {
+                for block in site.blocks.iter() {
                     let class = size_class(block.size);
                     let what = if site.kind == Kind::Mapping { format!("mapping of {class}") } else { class };
                     let weight = weight(ledger, &site, block);
@@ -165,7 +165,7 @@ fn stack(ledger: &Ledger, names: &Names, options: Options, site: &Site<'_>, know
     // An exited process does not grow older.
     let now = site.process.state.ended().unwrap_or(ledger.at());
     let age = |born: u64| now.saturating_sub(born);
-    let mut blocks = site.blocks.clone();
+    let mut blocks = site.blocks.to_vec();
     blocks.retain(|block| age(block.born) >= options.older_than_ns);
     blocks.sort_unstable_by_key(|block| block.born);
     let is_javascript = site.kind == Kind::JavaScript;

@@ -21,7 +21,7 @@ use crate::{
         attach::{AttachError, Place, Program},
     },
     probe_site::Returns,
-    process::OpenBinary,
+    process::{MappingKind, OpenBinary},
     runtime::v8::{
         detect::{Detected, Unusable, V8},
         probes::ProbePoint,
@@ -91,6 +91,7 @@ pub(super) struct Probes {
     stepped: HashSet<Program>,
     binaries: Vec<KnownBinary>,
     by_inode: HashMap<(u64, u64), BinaryId>,
+    by_mapping: HashMap<MappingKind, BinaryId>,
     hooks: u16,
 }
 
@@ -114,8 +115,19 @@ impl Probes {
             stepped: HashSet::new(),
             binaries: Vec::new(),
             by_inode: HashMap::new(),
+            by_mapping: HashMap::new(),
             hooks: 0,
         }
+    }
+
+    /// The file that is known to be behind such a mapping. Its inode is no other file's while it is held open.
+    pub(super) fn mapped_as(&self, kind: &MappingKind) -> Option<BinaryId> {
+        self.by_mapping.get(kind).copied()
+    }
+
+    /// It is from now on: programs that start map the same files, and need not be asked for them again.
+    pub(super) fn is_mapped_as(&mut self, id: BinaryId, kind: MappingKind) {
+        self.by_mapping.insert(kind, id);
     }
 
     /// The file's id, and whether it was not known before.

@@ -97,8 +97,7 @@ impl Session {
         let (backing, file) = match &mapping.kind {
             MappingKind::Vdso => (Backing::Vdso, None),
             MappingKind::File { .. } => {
-                let Some(file) = OpenBinary::behind(pid, mapping)? else { return Ok(None) };
-                let id = self.register(file);
+                let Some(id) = self.file_behind(pid, mapping)? else { return Ok(None) };
                 (Backing::Binary(id), Some(id))
             }
             MappingKind::Anonymous { .. } => (Backing::Anonymous, None),
@@ -106,6 +105,16 @@ impl Session {
         };
         let offset = if file.is_some() { FileOffset(mapping.file_offset) } else { FileOffset(0) };
         Ok(Some((event::Mapping { start: mapping.start, end: mapping.end, offset, backing }, file)))
+    }
+
+    fn file_behind(&mut self, pid: u32, mapping: &Mapping) -> Result<Option<BinaryId>, ProcessError> {
+        if let Some(id) = self.probes.mapped_as(&mapping.kind) {
+            return Ok(Some(id));
+        }
+        let Some(file) = OpenBinary::behind(pid, mapping)? else { return Ok(None) };
+        let id = self.register(file);
+        self.probes.is_mapped_as(id, mapping.kind.clone());
+        Ok(Some(id))
     }
 
     pub(super) fn attach_all(

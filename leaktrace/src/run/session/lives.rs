@@ -18,7 +18,7 @@ use crate::{
         clock,
         mapped::{Change, Mapped},
     },
-    process::{Device, Identity, Mapping, MappingKind, Mappings},
+    process::{Device, Mapping, MappingKind, Mappings},
 };
 
 impl Session {
@@ -226,16 +226,12 @@ impl Session {
 /// A program's first words: who it is and what it has mapped.
 fn life(process: ProcessId, tgid: u32, at: u64, space: &Space, command: Option<String>) -> [Event; 2] {
     let Space { comm, mappings, .. } = space;
-    let command = command_of(tgid).or(command).unwrap_or_else(|| comm.clone());
+    let command = crate::process::command_of(tgid).or(command).unwrap_or_else(|| comm.clone());
     let (comm, list) = (comm.clone(), mappings.clone());
     [
         Event::Traced(event::Traced { process, pid: tgid, comm, command, at }),
         Event::Mappings(event::Mappings { process, list, whole: false }),
     ]
-}
-
-fn command_of(pid: u32) -> Option<String> {
-    Identity::of(pid).ok().map(|identity| identity.command)
 }
 
 /// What the name means that the kernel gives to a mapping in its records.
