@@ -24,9 +24,15 @@ use crate::{
     unwind::segment::{self, Segment},
 };
 
+/// Files of which blazesym keeps what it read. It forgets none by itself, and of a large program that is some ten megabytes; but
+/// names that were found stay with who asked, so that a file is seldom asked again.
+const MOST_FILES: usize = 32;
+
 /// Everything that the thread holds.
 pub(super) struct Blaze {
     symbolizer: blazesym::symbolize::Symbolizer,
+    /// Those that it has read.
+    read: HashSet<BinaryId>,
     binaries: HashMap<BinaryId, Files>,
     perf_maps: HashMap<leaktrace_common::process::ProcessId, PerfMap<File>>,
     vdso: Option<u64>,
@@ -41,11 +47,13 @@ struct Files {
 
 impl Blaze {
     pub(super) fn new() -> Self {
-        let symbolizer = blazesym::symbolize::Symbolizer::builder()
-            // A descriptor's file is what it was; asking for its state on every look-up tells nothing new.
-            .enable_auto_reload(false)
-            .build();
-        Self { symbolizer, binaries: HashMap::new(), perf_maps: HashMap::new(), vdso: own_vdso() }
+        Self {
+            symbolizer: symbolizer(),
+            read: HashSet::new(),
+            binaries: HashMap::new(),
+            perf_maps: HashMap::new(),
+            vdso: own_vdso(),
+        }
     }
 
     pub(super) fn add_binary(&mut self, id: BinaryId, code: File, debug: Option<File>) {
@@ -86,6 +94,11 @@ impl Blaze {
             }
         }
         for (binary, offsets) in by_binary {
+            if self.read.len() >= MOST_FILES && !self.read.contains(&binary) {
+                self.symbolizer = symbolizer();
+                self.read.clear();
+            }
+            self.read.insert(binary);
             let named = self.name_binary(binary, &offsets);
             answers.extend(
                 offsets
@@ -136,6 +149,13 @@ impl Blaze {
         let found = self.symbolizer.symbolize_single(&source, Input::AbsAddr(start + offset.0));
         found.map_or(Named::Unknown(NoName::Broken), |found| named(&found))
     }
+}
+
+fn symbolizer() -> blazesym::symbolize::Symbolizer {
+    blazesym::symbolize::Symbolizer::builder()
+        // A descriptor's file is what it was; asking for its state on every look-up tells nothing new.
+        .enable_auto_reload(false)
+        .build()
 }
 
 fn named(found: &Symbolized<'_>) -> Named {

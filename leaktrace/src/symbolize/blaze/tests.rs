@@ -235,3 +235,25 @@ fn generated_code_is_asked_for_again_until_its_runtime_wrote_it_down() {
     assert_eq!(functions(names.get(place)), [("JS:*handle", None, false)]);
     assert_eq!((names.asked(), names.unknown()), (1, 0));
 }
+
+#[test]
+fn more_files_than_are_kept_in_memory_are_all_named() {
+    let folder = Folder::new("many-files");
+    let Some(program) = folder.compile() else { return };
+    let offset = offset_of(&program, "outer");
+    let mut blaze = Blaze::new();
+    let ids: Vec<BinaryId> = (0..MOST_FILES as u32 + 8).map(BinaryId).collect();
+    for id in &ids {
+        blaze.add_binary(*id, File::open(&program).unwrap(), None);
+    }
+    let places: Vec<Place> = ids.iter().map(|binary| Place::Binary { binary: *binary, offset }).collect();
+    // The second time some were forgotten.
+    for _ in 0..2 {
+        let named = blaze.name(&places);
+        assert_eq!(named.len(), ids.len());
+        let is_right =
+            |named: &Named| matches!(named, Named::Known(names) if names.last().unwrap().function == "outer");
+        assert!(named.iter().all(|(_, named)| is_right(named)), "{named:?}");
+        assert!(blaze.read.len() <= MOST_FILES);
+    }
+}
