@@ -1,6 +1,11 @@
 //! Which libc a process has, which version, and whether its malloc is the one that the process uses.
 
-use std::{collections::HashSet, ops::Range, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use memchr::memmem;
 
@@ -28,9 +33,36 @@ pub(super) struct Glibc {
     pub(super) data: Vec<Range<u64>>,
 }
 
+/// What files have to do with their processes' heaps, as far as they were looked at: many processes have one libc.
+#[derive(Debug, Default)]
+pub struct Libcs(HashMap<FileId, Libc>);
+
+/// A file as it is now: an inode that is free is given out again.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Libcs {
+    fn of(&mut self, file: &OpenBinary) -> Result<Libc, ProcessError> {
+        let Ok(found) = file.file().metadata() else { return libc_of(file) };
+        let (device, inode) = (found.dev(), found.ino());
+        let id = FileId { device, inode, size: found.size(), modified: (found.mtime(), found.mtime_nsec()) };
+        if let Some(known) = self.0.get(&id) {
+            return Ok(*known);
+        }
+        let libc = libc_of(file)?;
+        self.0.insert(id, libc);
+        Ok(libc)
+    }
+}
+
 /// # Errors
 /// There is none, or another allocator is in its place.
-pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> {
+pub(super) fn identify(pid: u32, mappings: &Mappings, libcs: &mut Libcs) -> Result<Glibc, Refused> {
     let mut seen = HashSet::new();
     let (mut glibc, mut musl, mut other) = (None, None, None);
     for mapping in mappings.iter().filter(|mapping| mapping.executable) {
@@ -39,7 +71,7 @@ pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> 
         if !seen.insert((file.device, file.inode)) {
             continue;
         }
-        match libc_of(&file)? {
+        match libcs.of(&file)? {
             Libc::Glibc(version) => glibc = Some(Glibc { version, data: data(mappings, path) }),
             Libc::Unversioned => return Err(Refused::NoVersion { pid, file: path.to_owned() }),
             Libc::Musl => musl = Some(path.to_owned()),
@@ -56,6 +88,7 @@ pub(super) fn identify(pid: u32, mappings: &Mappings) -> Result<Glibc, Refused> 
 }
 
 /// What a file has to do with its process's heap.
+#[derive(Clone, Copy, Debug)]
 enum Libc {
     Glibc(Option<Version>),
     /// glibc that does not say which.

@@ -48,6 +48,7 @@ pub use self::{
     chunk::{Chunk, ChunkState, Liveness, WhyUnknown},
     error::{Misfit, Refused},
     growth::{Growth, Looks},
+    identify::Libcs,
     layout::Version,
 };
 use crate::process::{Mappings, Memory, Pages, ProcessError};
@@ -103,10 +104,18 @@ impl HeapReader {
     /// # Errors
     /// The process cannot be read, or its heap is not one that is known.
     pub fn open(pid: u32, page: u64) -> Result<Self, Refused> {
+        Self::open_with(pid, page, &mut Libcs::default())
+    }
+
+    /// The same for one of many processes, of which most have their libc from few files.
+    ///
+    /// # Errors
+    /// As [`HeapReader::open`].
+    pub fn open_with(pid: u32, page: u64, libcs: &mut Libcs) -> Result<Self, Refused> {
         let memory = Memory::open(pid)?;
         let pages = Pages::open(pid, page)?;
         let mappings = Mappings::read(pid)?;
-        let Glibc { version, data: ranges } = identify::identify(pid, &mappings)?;
+        let Glibc { version, data: ranges } = identify::identify(pid, &mappings, libcs)?;
         let mut tries = 1..=TRIES;
         let (data, (layout, found)) = loop {
             let data = Data::read(&memory, &ranges);

@@ -18,8 +18,8 @@ use leaktrace_common::{
 };
 
 use crate::{
-    heap_reader::{HeapReader, Liveness, Refused},
-    kernel::clock::page_size,
+    heap_reader::{HeapReader, Libcs, Liveness, Refused},
+    kernel::clock::{self, page_size},
     process::{Memory, ProcessError, ReadUser},
 };
 
@@ -56,52 +56,77 @@ struct Heap {
 }
 
 impl Heap {
-    fn open(pid: u32) -> Result<Self, ProcessError> {
-        let reader = HeapReader::open(pid, page_size());
+    fn open(pid: u32, libcs: &mut Libcs) -> Result<Self, ProcessError> {
+        let reader = HeapReader::open_with(pid, page_size(), libcs);
         Ok(Self { reader, memory: Memory::open(pid)?, blocks: HashMap::new() })
     }
 
     /// Once more, where it may have been changing just then, or not have begun.
-    fn open_again(mut self, pid: u32) -> Self {
+    fn open_again(&mut self, pid: u32, libcs: &mut Libcs) {
         if matches!(self.reader, Err(Refused::Misfit { .. })) {
-            self.reader = HeapReader::open(pid, page_size());
+            self.reader = HeapReader::open_with(pid, page_size(), libcs);
         }
-        self
     }
 }
 
 #[derive(Default)]
 pub(super) struct Followed {
     heaps: HashMap<ProcessId, Heap>,
+    /// Whose heaps there was no time for.
+    waiting: Vec<(ProcessId, u32)>,
+    libcs: Libcs,
 }
 
 /// Blocks of one process, by address.
 type Blocks = Vec<(BlockKey, Block)>;
 
 impl Followed {
-    /// Opens the heaps of these processes, and forgets those of others. Returns how many are none of a glibc that is known.
-    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>) -> usize {
+    /// Opens the heaps of these processes, one at least and as many as there is time for `until` then, and forgets those of
+    /// others. Returns how many are none of a glibc that is known.
+    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>, until: u64) -> usize {
         let mut before = std::mem::take(&mut self.heaps);
-        let opened = running.filter_map(|(process, pid)| {
-            let opened = match before.remove(&process) {
-                Some(heap) => Ok(heap.open_again(pid)),
-                None => Heap::open(pid),
-            };
-            // It may have ended by now.
-            Some((process, opened.ok()?))
-        });
-        self.heaps = opened.collect();
+        self.waiting.clear();
+        for (process, pid) in running {
+            let is_time = self.heaps.is_empty() || clock::now() < until;
+            match before.remove(&process) {
+                Some(mut heap) => {
+                    if is_time {
+                        heap.open_again(pid, &mut self.libcs);
+                    }
+                    self.heaps.insert(process, heap);
+                }
+                None if is_time => self.add(process, pid),
+                None => self.waiting.push((process, pid)),
+            }
+        }
         self.heaps.values().filter(|heap| heap.reader.is_err()).count()
+    }
+
+    /// Opens more of those, for the next window.
+    pub(super) fn open_waiting(&mut self, until: u64) {
+        while clock::now() < until
+            && let Some((process, pid)) = self.waiting.pop()
+        {
+            self.add(process, pid);
+        }
+    }
+
+    fn add(&mut self, process: ProcessId, pid: u32) {
+        // It may have ended by now.
+        if let Ok(heap) = Heap::open(pid, &mut self.libcs) {
+            self.heaps.insert(process, heap);
+        }
     }
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of.
     pub(super) fn note(&mut self, blocks: Blocks) {
-        for (process, blocks) in by_process(blocks) {
+        for (process, mut blocks) in by_process(blocks) {
             let Some(heap) = self.heaps.get_mut(&process) else { continue };
-            let contents = contents(&heap.memory, &blocks);
-            for ((key, block), content) in blocks.iter().zip(contents) {
-                let is_known = heap.blocks.get(&key.address).is_some_and(|known| known.born == block.born);
-                if let Some(content) = content.filter(|_| !is_known) {
+            blocks.retain(|(key, block)| {
+                heap.blocks.get(&key.address).is_none_or(|known| known.born != block.born)
+            });
+            for ((key, block), content) in blocks.iter().zip(contents(&heap.memory, &blocks)) {
+                if let Some(content) = content {
                     let known = Known { born: block.born, content, seen: block.born };
                     heap.blocks.insert(key.address, known);
                 }

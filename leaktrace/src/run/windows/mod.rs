@@ -40,6 +40,10 @@ const PROCESSES: u64 = 200;
 /// Between windows a heap is read so often at most, and for this part of a CPU at most.
 const READ: u64 = 2_000_000_000;
 const SHARE_OF_TIME: u64 = 20;
+/// So long heaps are opened while probes stand and cost. Of some hundred processes most have to wait.
+const OPENING: u64 = 50_000_000;
+/// So long they are between two looks once probes are lifted.
+const OPENING_BETWEEN: u64 = 5_000_000;
 /// A hit dearer than this is worth a word.
 const DEAR: u64 = 3_000;
 
@@ -140,6 +144,7 @@ impl Windows {
             if self.budget.affords_window() && self.lifting.strong_count() == 0 {
                 return self.resume(session);
             }
+            self.followed.open_waiting(clock::now() + OPENING_BETWEEN);
             if clock::now() >= self.read_at {
                 self.read(session)?;
             }
@@ -223,7 +228,8 @@ impl Windows {
         let blocks = session.blocks()?;
         // What those without blocks have for a heap is of no interest.
         let holders: HashSet<ProcessId> = blocks.iter().map(|(key, _)| key.process).collect();
-        let unread = self.followed.open(session.running().filter(|(process, _)| holders.contains(process)));
+        let holders = session.running().filter(|(process, _)| holders.contains(process));
+        let unread = self.followed.open(holders, clock::now() + OPENING);
         self.warn_of_unread(unread, session);
         // Those that came while the first many were read are few, and so are those that come while they are.
         self.followed.note(blocks);
