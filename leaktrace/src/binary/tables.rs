@@ -18,6 +18,9 @@ const SHORT: u64 = 4096;
 /// Headers of files are within this.
 const HEADERS: usize = 4096;
 
+/// No program has more to say of itself. One that does, or in which sections lie over each other, means harm.
+const MOST: u64 = 1 << 30;
+
 /// An ELF file as long as it is, with its headers, tables and notes, and zeros, which take no memory, in place of code and data;
 /// none where it does not say which is which.
 ///
@@ -27,6 +30,10 @@ pub fn tables(file: &File) -> io::Result<Option<MmapMut>> {
     let cache = ReadCache::new(file);
     let Some(sections) = sections(&cache) else { return Ok(None) };
     let size = file.metadata()?.len();
+    let all = sections.iter().try_fold(0u64, |sum, (_, length)| sum.checked_add(*length));
+    if all.is_none_or(|all| all > size.min(MOST)) {
+        return Ok(None);
+    }
     let mut bytes = MmapMut::map_anon(usize::try_from(size).map_err(io::Error::other)?)?;
     let headers = HEADERS.min(bytes.len());
     file.read_exact_at(&mut bytes[..headers], 0)?;
@@ -74,6 +81,23 @@ mod tests {
         let first = code.map(|function| function.address).next().unwrap();
         let start = |binary: &Binary<'_>| binary.code(first).unwrap()[..16].to_vec();
         assert_ne!(start(&whole), start(&described), "code is not read");
+    }
+
+    #[test]
+    fn sections_that_lie_over_each_other_are_not_read_again_and_again() {
+        let path = std::env::temp_dir().join(format!("leaktrace-overlaid-{}", std::process::id()));
+        let mut whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let word = |whole: &[u8], at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap());
+        let (headers, size) = (word(&whole, 0x28) as usize, whole.len() as u64);
+        // Each a symbol table that is all of the file: type, offset and size of a 64-byte section header.
+        for at in (headers..whole.len() - 63).step_by(64).skip(1) {
+            whole[at + 4..at + 8].copy_from_slice(&2u32.to_le_bytes());
+            whole[at + 24..at + 32].copy_from_slice(&0u64.to_le_bytes());
+            whole[at + 32..at + 40].copy_from_slice(&size.to_le_bytes());
+        }
+        std::fs::write(&path, &whole).unwrap();
+        assert!(tables(&File::open(&path).unwrap()).unwrap().is_none());
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -34,10 +34,10 @@ pub enum Missing {
     )]
     PidNamespace,
     #[error(
-        "this user may not listen for mappings (perf_event_open: {error}): kernel.perf_event_paranoid is {paranoid}, \
-         and above 2 some kernels (Debian's, Ubuntu's) want CAP_SYS_ADMIN for it.\n\
+        "this user may not listen for mappings (perf_event_open: {error}): kernel.perf_event_paranoid is {paranoid}; \
+         above 2 some kernels (Debian's, Ubuntu's) want CAP_SYS_ADMIN for it, and up to 2 a seccomp profile refuses it.\n\
          Set it to the kernel's own default: sudo sysctl kernel.perf_event_paranoid=2 (or run leaktrace as root, or give it \
-         CAP_SYS_ADMIN too)"
+         CAP_SYS_ADMIN too); run its container with seccomp=unconfined"
     )]
     PerfEvents { paranoid: String, error: io::Error },
 }
