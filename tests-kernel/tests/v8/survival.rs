@@ -30,10 +30,10 @@ fn samples_live_exactly_where_the_program_keeps_what_it_allocates(major: u32, no
     assert!((taken - died) * 1000 <= taken, "{} of {taken} garbage samples live", taken - died);
 
     // Where code is not optimised yet, V8 puts a note behind some objects (`AllocationMemento`, 16 bytes), which dies.
-    // Measured: 3 of 683 samples on node 18, 5 of 629 on 20, none of 594 to 638 each on 22, 24 and 25.
+    // Measured: 3 of 683 samples on node 18, 5 to 7 of 629 to 661 on 20, none of 594 to 638 each on 22, 24 and 25.
     let leaks = ["leakObject", "leakArray", "leakText", "leakLarge", "leakClass"];
     let (taken, died) = of_kind("leaks", &leaks);
-    assert!(died * 100 <= taken, "{died} of {taken} leaked samples died");
+    assert!(died * 50 <= taken, "{died} of {taken} leaked samples died");
 
     // A table that doubles leaves as much as it holds, and `'key' + i` is a string of its own before it is a key.
     let (taken, died) = of_kind("growing", &["growMap", "growList"]);
