@@ -71,14 +71,6 @@ impl Blaze {
         self.perf_maps.retain(|process, _| !gone.contains(process));
     }
 
-    /// Forgets what it read of files; it is read again when it is asked for.
-    pub(super) fn rest(&mut self) {
-        if !self.read.is_empty() {
-            self.symbolizer = symbolizer();
-            self.read.clear();
-        }
-    }
-
     /// An answer for each of `places`.
     pub(super) fn name(&mut self, places: &[Place]) -> Vec<(Place, Named)> {
         if places.iter().any(|place| matches!(place, Place::Jit { .. })) {
@@ -103,7 +95,8 @@ impl Blaze {
         }
         for (binary, offsets) in by_binary {
             if self.read.len() >= MOST_FILES && !self.read.contains(&binary) {
-                self.rest();
+                self.symbolizer = symbolizer();
+                self.read.clear();
             }
             self.read.insert(binary);
             let named = self.name_binary(binary, &offsets);

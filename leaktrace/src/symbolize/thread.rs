@@ -4,17 +4,13 @@
 use std::{
     collections::HashSet,
     fs::File,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    time::Duration,
+    sync::mpsc::{Receiver, Sender, channel},
 };
 
 use leaktrace_common::process::ProcessId;
 
 use super::{Named, Names, NoName, SymbolizeError, Symbolizer, blaze::Blaze};
 use crate::attribute::{BinaryId, Place};
-
-/// Longer than an epoch, so that a file of which each has new stacks is not read again for each.
-const IDLE: Duration = Duration::from_secs(60);
 
 enum Request {
     Binary(BinaryId, File, Option<File>),
@@ -119,7 +115,7 @@ impl Symbolizer for SymbolThread {
 
 fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
     let mut blaze = Blaze::new();
-    while let Some(request) = next(inbox, &mut blaze) {
+    while let Ok(request) = inbox.recv() {
         match request {
             Request::Binary(id, file, debug) => blaze.add_binary(id, file, debug),
             Request::PerfMap(process, file) => blaze.add_perf_map(process, file),
@@ -130,17 +126,6 @@ fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
                 }
             }
         }
-    }
-}
-
-/// None at the end. While nobody asks, nothing is kept of what files say.
-fn next(inbox: &Receiver<Request>, blaze: &mut Blaze) -> Option<Request> {
-    match inbox.recv_timeout(IDLE) {
-        Err(RecvTimeoutError::Timeout) => {
-            blaze.rest();
-            inbox.recv().ok()
-        }
-        request => request.ok(),
     }
 }
 
