@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
-    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
@@ -12,7 +11,7 @@ use memchr::memmem;
 use super::{error::Refused, layout::Version};
 use crate::{
     binary::{self, Binary},
-    process::{Mapping, MappingKind, Mappings, OpenBinary, ProcessError},
+    process::{FileId, Mapping, MappingKind, Mappings, OpenBinary, ProcessError},
 };
 
 const GLIBC: &str = "libc.so.6";
@@ -37,20 +36,9 @@ pub(super) struct Glibc {
 #[derive(Debug, Default)]
 pub struct Libcs(HashMap<FileId, Libc>);
 
-/// A file as it is now: an inode that is free is given out again.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct FileId {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
 impl Libcs {
     fn of(&mut self, file: &OpenBinary) -> Result<Libc, ProcessError> {
-        let Ok(found) = file.file().metadata() else { return libc_of(file) };
-        let (device, inode) = (found.dev(), found.ino());
-        let id = FileId { device, inode, size: found.size(), modified: (found.mtime(), found.mtime_nsec()) };
+        let Ok(id) = FileId::of(file.file()) else { return libc_of(file) };
         if let Some(known) = self.0.get(&id) {
             return Ok(*known);
         }

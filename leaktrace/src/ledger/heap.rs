@@ -41,6 +41,11 @@ impl Numbers {
         }
         self.samples.iter().map(block).collect()
     }
+
+    fn forget(&mut self) {
+        self.blocks.clear();
+        self.samples.clear();
+    }
 }
 
 const fn block(sample: &Sample) -> LiveBlock {
@@ -74,19 +79,13 @@ impl Heap {
     }
 
     pub(super) fn forget_blocks(&mut self, process: ProcessId) {
-        for numbers in self.processes.get_mut(&process).into_iter().flat_map(HashMap::values_mut) {
-            numbers.blocks.clear();
-            numbers.samples.clear();
-        }
+        self.processes.get_mut(&process).into_iter().flat_map(HashMap::values_mut).for_each(Numbers::forget);
     }
 
     /// The blocks of all processes but these.
     pub(super) fn forget_blocks_but_of(&mut self, settled: &BTreeSet<ProcessId>) {
         let forgotten = self.processes.iter_mut().filter(|(process, _)| !settled.contains(process));
-        for numbers in forgotten.flat_map(|(_, stacks)| stacks.values_mut()) {
-            numbers.blocks.clear();
-            numbers.samples.clear();
-        }
+        forgotten.flat_map(|(_, stacks)| stacks.values_mut()).for_each(Numbers::forget);
     }
 
     /// Forgets the stacks of a process; their sums.

@@ -21,6 +21,30 @@ use super::{Device, Mapping, MappingKind, ProcessError, Root};
 /// More than any program known (debug builds of browsers); a file above is refused rather than memory filled.
 const LARGEST: u64 = 4 << 30;
 
+/// Tells a file's content without reading it: an inode that is free is given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl FileId {
+    /// # Errors
+    /// As [`File::metadata`].
+    pub fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+}
+
 /// An open program or library. While it is held, [`OpenBinary::probe_path`] leads to it.
 #[derive(Debug)]
 pub struct OpenBinary {

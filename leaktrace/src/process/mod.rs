@@ -18,7 +18,7 @@ use std::{io, os::unix::fs::MetadataExt, path::PathBuf};
 use thiserror::Error;
 
 pub use self::{
-    file::OpenBinary,
+    file::{FileId, OpenBinary},
     identity::{Identity, command_of, start_of, started},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},

@@ -64,7 +64,7 @@ impl Report {
             watch: None,
             cost: None,
             processes: ledger.processes().map(|process| described(ledger, names, &sites, process)).collect(),
-            coverage: coverage(ledger, names, options.frames.then_some(&sites), &stacks),
+            coverage: coverage(ledger, names, options.frames.then_some(&sites[..]), &stacks),
             verdicts: Vec::new(),
             judged: false,
             growing: Vec::new(),
@@ -253,7 +253,7 @@ fn whole(number: f64) -> u64 {
 }
 
 /// `sites` are none where stacks have no frames.
-fn coverage(ledger: &Ledger, names: &Names, sites: Option<&Vec<Site<'_>>>, stacks: &[Stack]) -> Coverage {
+fn coverage(ledger: &Ledger, names: &Names, sites: Option<&[Site<'_>]>, stacks: &[Stack]) -> Coverage {
     let Heard { region_events, process_events, undecodable, unmapped_unknown, dropped_by_exec } =
         ledger.heard();
     let counters: Vec<(Counter, u64)> =

@@ -1,10 +1,6 @@
 //! A binary as a process has it mapped, and what is made of it.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use memchr::memmem;
 use object::{Object, ObjectSection, ReadCache, ReadRef};
@@ -15,21 +11,12 @@ use super::{
     rows::{self, RowsError},
     segment::{self, Segment},
 };
+use crate::process::FileId;
 
 /// A binary's bytes. Files are read in parts, not mapped: they may be cut short while they are read.
 pub enum Image {
     File(File),
     Bytes(Vec<u8>),
-}
-
-/// Tells a file's content without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
 }
 
 /// What is known of a binary.
@@ -68,13 +55,7 @@ impl Image {
     /// None for what is no file.
     pub fn id(&self) -> Option<FileId> {
         let Self::File(file) = self else { return None };
-        let metadata = file.metadata().ok()?;
-        Some(FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
+        FileId::of(file).ok()
     }
 
     /// What the binary is, and its tables unless the build id is one that `is_known`.

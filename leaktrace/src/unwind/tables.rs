@@ -22,10 +22,11 @@ use thiserror::Error;
 
 use super::{
     arena::{Arena, ArenaError, Chunks, REST, Span},
-    image::{FileId, Image, Images},
+    image::{Image, Images},
     mapping::{Code, CodeMapping},
     rows::RowsError,
 };
+use crate::process::FileId;
 use loaded::{Loaded, words_of};
 
 /// The kernel's map `UNWIND_TABLES`.

@@ -66,17 +66,17 @@ impl Read {
     fn described(file: &OpenBinary, wanted: &Wanted, heaps: Option<Heaps>) -> Option<Self> {
         let tables = binary::tables(file.file()).ok()??;
         let binary = Binary::parse(&tables).ok()?;
-        let debug = debug_file_of(file, &binary);
-        // The names of a static program may be there.
-        let may_have_names = || binary.is_static() && debug.is_some();
         let hooks = match heaps {
             None => Err(NoAllocator::NoneDefined),
             Some(heaps) if heaps.javascript && detect::has_v8(&binary) => return None,
             Some(heaps) if !heaps.native => Err(NoAllocator::NotWanted),
-            Some(_) if may_have_names() || target::has_candidates(&binary, wanted) => return None,
+            Some(_) if target::has_candidates(&binary, wanted) => return None,
             Some(_) => target::hooks_of(&binary, wanted),
         };
-        Some(Self::nothing(debug, hooks))
+        let debug = debug_file_of(file, &binary);
+        // The names of a static program may be there.
+        let may_have_names = heaps.is_some_and(|heaps| heaps.native) && binary.is_static() && debug.is_some();
+        (!may_have_names).then(|| Self::nothing(debug, hooks))
     }
 
     const fn nothing(debug: Option<File>, hooks: Result<Hooks, NoAllocator>) -> Self {
