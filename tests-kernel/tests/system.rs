@@ -155,12 +155,18 @@ fn verdicts(report: &Report, pid: u32) -> Vec<&str> {
 
 /// No program of ours is loaded any more, and so no probe is placed.
 fn assert_nothing_stays() {
-    let Ok(shown) = Command::new("bpftool").args(["prog", "show"]).output() else {
-        return skip("bpftool", "bpftool is not installed");
-    };
-    let text = String::from_utf8_lossy(&shown.stdout);
-    for program in ["free_enter", "call_enter", "call_return", "process_fork"] {
-        assert!(!text.contains(program), "{text}");
+    const OURS: [&str; 4] = ["free_enter", "call_enter", "call_return", "process_fork"];
+    let shown = || Command::new("bpftool").args(["prog", "show"]).output();
+    // The kernel frees them a moment after they are closed.
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let Ok(shown) = shown() else { return skip("bpftool", "bpftool is not installed") };
+        let text = String::from_utf8_lossy(&shown.stdout);
+        if !OURS.iter().any(|program| text.contains(program)) {
+            return;
+        }
+        assert!(Instant::now() < until, "{text}");
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -221,6 +227,57 @@ fn ten_thousand_processes_that_come_and_go_leave_nothing_in_the_agent() {
     assert!(report.coverage.ended_processes >= 10_000, "{:?}", report.coverage);
     assert!(report.processes.len() < 1000, "{}", report.processes.len());
     assert!(late < early + (32 << 20), "{early} bytes after 2,500 processes, {late} after 10,000");
+}
+
+/// Files that a process holds open though they are deleted, of those in these folders.
+fn deleted_and_held(pid: u32, folders: &[&Path]) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let files = descriptors.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()));
+    let is_in = |file: &String| folders.iter().any(|folder| file.starts_with(&folder.display().to_string()));
+    files.filter(|file| file.ends_with("(deleted)") && is_in(file)).collect()
+}
+
+#[test]
+fn what_was_replaced_and_is_mapped_by_nobody_is_let_go_and_what_took_its_place_is_traced() {
+    needs_root();
+    let _alone = alone();
+    let executable = compiled("service.c", Compiler::Gcc).unwrap();
+    let folder = tempfile::Builder::new().prefix("leaktrace-deployed-").tempdir().unwrap();
+    let path = folder.path().join("lt-deployed");
+    let flags = ["--exact", "--comm", "lt-deployed", "--keep-files", "1s", "--epoch", "250ms"];
+    let agent = attach(&flags);
+    let mut deployed = Vec::new();
+    for _ in 0..3 {
+        fs::copy(&executable, &path).unwrap();
+        let libs = PrivateLibs::copy(&[]).unwrap();
+        let of_libs = libs.file("libc.so.6").parent().unwrap().to_owned();
+        let mut program = Program::start_file(&path, &["leak"], libs, &[]).unwrap();
+        program.begin().unwrap();
+        thread::sleep(Duration::from_secs(4));
+        deployed.push(program.pid());
+        let held = || deleted_and_held(agent.pid(), &[folder.path(), &of_libs]);
+        fs::remove_file(&path).unwrap();
+        // What runs is not let go.
+        thread::sleep(Duration::from_secs(2));
+        assert!(!held().is_empty());
+        program.stop().unwrap();
+        drop(program);
+        let until = Instant::now() + Duration::from_secs(20);
+        while !held().is_empty() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(held(), [""; 0]);
+    }
+    let report = agent.stop().unwrap();
+    // By its name, though the file is gone.
+    for pid in deployed {
+        let told = verdicts(&report, pid);
+        assert!(
+            told.iter().any(|text| text.contains("main (") && text.contains("leak_a_request (")),
+            "{told:?}"
+        );
+    }
+    assert_nothing_stays();
 }
 
 /// Bytes.

@@ -55,6 +55,12 @@ impl Place {
         !matches!(self, Self::Unknown(_))
     }
 
+    /// The file that it is in.
+    #[must_use]
+    pub const fn binary(self) -> Option<BinaryId> {
+        if let Self::Binary { binary, .. } = self { Some(binary) } else { None }
+    }
+
     /// The process that it is of, where it means nothing to another.
     #[must_use]
     pub const fn process(self) -> Option<ProcessId> {
@@ -116,6 +122,11 @@ impl Attribution {
     /// The process is not asked about any more.
     pub fn forget(&mut self, process: ProcessId) {
         self.tables.remove(&process);
+    }
+
+    /// The files that processes have mapped, or had.
+    pub fn binaries(&self) -> impl Iterator<Item = BinaryId> {
+        self.tables.values().flatten().filter_map(Mapping::binary)
     }
 
     /// What is known of `process`, sorted by start and without overlaps.

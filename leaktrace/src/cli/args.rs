@@ -247,6 +247,10 @@ pub(super) struct Trace {
     #[arg(long, hide = true)]
     pub(super) probe_by_probe: bool,
 
+    /// Keep files of code so long that no traced process maps any more (for tests)
+    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5m")]
+    pub(super) keep_files: std::time::Duration,
+
     /// Also write the stream of events and snapshots (for tests)
     #[arg(long, hide = true, value_name = "FILE")]
     pub(super) record_stream: Option<PathBuf>,

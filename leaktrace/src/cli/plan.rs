@@ -154,6 +154,8 @@ pub struct Plan {
     pub probe_at_entry: bool,
     /// Each has a link of its own.
     pub probe_by_probe: bool,
+    /// So long files are held that nobody maps any more.
+    pub keep_files: Duration,
     pub max_live: u32,
     pub max_stacks: u32,
     pub output: Output,
@@ -301,6 +303,7 @@ impl Trace {
             follow,
             probe_at_entry: self.probe_at_entry,
             probe_by_probe: self.probe_by_probe,
+            keep_files: self.keep_files,
             max_live: self.max_live,
             max_stacks: self.max_stacks,
             output: Output {

@@ -59,6 +59,12 @@ impl Mapping {
         self.backing == other.backing && (self.backing == Backing::Anonymous || loaded(self) == loaded(other))
     }
 
+    /// The file in it.
+    #[must_use]
+    pub const fn binary(&self) -> Option<BinaryId> {
+        if let Backing::Binary(id) = self.backing { Some(id) } else { None }
+    }
+
     /// Whether it holds this address.
     #[must_use]
     pub fn contains(&self, address: u64) -> bool {

@@ -229,6 +229,17 @@ impl Ledger {
         self.places.retain(|place| place.process().is_none_or(|process| !gone.contains(&process)));
     }
 
+    /// Forgets files that no process has mapped and no stack is in, but for these.
+    pub fn forget_binaries_but(&mut self, held: &HashSet<BinaryId>) {
+        if self.binaries.keys().all(|id| held.contains(id)) {
+            return;
+        }
+        let in_stacks = self.stacks.values().flat_map(Stacks::binaries);
+        let used: HashSet<BinaryId> = self.attribution.binaries().chain(in_stacks).collect();
+        self.binaries.retain(|id, _| held.contains(id) || used.contains(id));
+        self.places.retain(|place| place.binary().is_none_or(|id| self.binaries.contains_key(&id)));
+    }
+
     /// What processes did that were forgotten.
     #[must_use]
     pub const fn retired(&self) -> Retired {

@@ -7,7 +7,7 @@ use std::{
 
 use leaktrace_common::stack::{StackId, StopReason};
 
-use crate::attribute::{Frame, Place};
+use crate::attribute::{BinaryId, Frame, Place};
 
 /// A stack as it was taken.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,11 @@ impl Stacks {
         };
         let numbers = frames.iter().map(&mut number).collect();
         self.taken.insert(stack, Kept { hook, stop, numbers });
+    }
+
+    /// The files that frames are in.
+    pub(super) fn binaries(&self) -> impl Iterator<Item = BinaryId> {
+        self.known.iter().filter_map(|frame| frame.place.binary())
     }
 
     /// Tries again to place what has no place; `is_new` is told of what got one.

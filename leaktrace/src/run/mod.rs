@@ -287,7 +287,11 @@ fn prepare(plan: &Plan, stream: Option<Output>) -> Result<(Session, Option<Regis
         .map(|stream| Recorder::new(stream.into_file(), kernel::clock::page_size()))
         .transpose()
         .map_err(|source| Failure::Io { doing: "starting the recording", source })?;
-    let selection = if let Targets::All(selection) = &plan.targets { Some(selection.clone()) } else { None };
+    let selection = if let Targets::All(selection) = &plan.targets {
+        Some((selection.clone(), plan.keep_files))
+    } else {
+        None
+    };
     let engines = Engines::new(plan.js_interval, plan.source_maps);
     Ok((Session::new(kernel, probes, plan.follow, selection, engines, recorder)?, registers))
 }

@@ -1,6 +1,10 @@
 //! Probes that are placed, taken back and placed again together.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use super::probes::KnownBinary;
 use crate::{
@@ -17,7 +21,7 @@ type Scope = Option<NonZeroU32>;
 #[derive(Default)]
 pub(super) struct Placed {
     /// They go when this does.
-    standing: Vec<Probe>,
+    standing: Vec<(BinaryId, Probe)>,
     /// They were taken back.
     are_lifted: bool,
     /// Where they are placed again.
@@ -37,54 +41,56 @@ impl Placed {
             return Ok(());
         }
         if !self.are_lifted {
-            self.stand(kernel.attach(&known.file.probe_path(), scope, &places)?);
+            self.stand(id, kernel.attach(&known.file.probe_path(), scope, &places)?);
+            self.in_order();
         }
         self.places.push((id, scope, places));
         Ok(())
     }
 
+    fn stand(&mut self, id: BinaryId, probes: Vec<Probe>) {
+        self.standing.extend(probes.into_iter().map(|probe| (id, probe)));
+    }
+
     /// In the order in which they go, also at the end.
-    fn stand(&mut self, probes: Vec<Probe>) {
-        self.standing.extend(probes);
-        self.standing.sort_by_key(Probe::turn);
+    fn in_order(&mut self) {
+        self.standing.sort_by_key(|(_, probe)| probe.turn());
     }
 
     /// Takes them back, all at once: the kernel removes those of a link and then waits, which need hold up neither the next ones
     /// nor anybody else. Those with links of their own it takes one after another in any case. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
         self.are_lifted = true;
-        let (alone, others): (Vec<_>, Vec<_>) =
-            self.standing.drain(..).partition(|probe| probe.turn().is_some());
-        let others = others.into_iter().map(|probe| vec![probe]);
-        for probes in others.chain([alone]).filter(|probes| !probes.is_empty()) {
-            let until = Arc::clone(until);
-            // Where there can be no thread they are dropped here and now.
-            let _ = std::thread::Builder::new().spawn(move || {
-                drop(probes);
-                drop(until);
-            });
-        }
+        take_back(self.standing.drain(..).map(|(_, probe)| probe), until);
+    }
+
+    /// Those in these files stand no more, and are not placed again.
+    pub(super) fn forget(&mut self, gone: &HashSet<BinaryId>) {
+        self.places.retain(|(id, ..)| !gone.contains(id));
+        let theirs = self.standing.extract_if(.., |(id, _)| gone.contains(id));
+        take_back(theirs.map(|(_, probe)| probe), &Arc::new(()));
     }
 
     /// Places those again that were taken back, wherever there is still a process.
     pub(super) fn place_again(
         &mut self,
         kernel: &mut Kernel,
-        binaries: &[KnownBinary],
+        binaries: &HashMap<BinaryId, KnownBinary>,
     ) -> Result<(), AttachError> {
         if !std::mem::take(&mut self.are_lifted) {
             return Ok(());
         }
         let (mut placed, mut gone) = (Vec::new(), Vec::new());
         for (at, (id, scope, places)) in self.places.iter().enumerate() {
-            let path = binaries[id.0 as usize].file.probe_path();
-            match kernel.attach(&path, *scope, places) {
-                Ok(probes) => placed.extend(probes),
+            let Some(known) = binaries.get(id) else { continue };
+            match kernel.attach(&known.file.probe_path(), *scope, places) {
+                Ok(probes) => placed.push((*id, probes)),
                 Err(error) if error.target_gone() => gone.push(at),
                 Err(error) => return Err(error),
             }
         }
-        self.stand(placed);
+        placed.into_iter().for_each(|(id, probes)| self.stand(id, probes));
+        self.in_order();
         gone.into_iter().rev().for_each(|at| drop(self.places.swap_remove(at)));
         Ok(())
     }
@@ -92,5 +98,19 @@ impl Placed {
     /// The files that they are in.
     pub(super) fn files(&self) -> impl Iterator<Item = BinaryId> {
         self.places.iter().map(|(id, ..)| *id)
+    }
+}
+
+/// `until` is kept until they are gone.
+fn take_back<T: Send + Sync + 'static>(probes: impl Iterator<Item = Probe>, until: &Arc<T>) {
+    let (alone, others): (Vec<_>, Vec<_>) = probes.partition(|probe| probe.turn().is_some());
+    let others = others.into_iter().map(|probe| vec![probe]);
+    for probes in others.chain([alone]).filter(|probes| !probes.is_empty()) {
+        let until = Arc::clone(until);
+        // Where there can be no thread they are dropped here and now.
+        let _ = std::thread::Builder::new().spawn(move || {
+            drop(probes);
+            drop(until);
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! The files that hold code of the traced processes, and the probes placed in them.
 
+mod numbers;
 mod read;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
 
 use leaktrace_common::{hook::Cookie, v8::Point};
 
-use self::read::Read;
+use self::{
+    numbers::{Hooked, Numbers},
+    read::Read,
+};
 use super::{Failure, engines::BuiltinsInFile, placed::Placed};
 use crate::{
     event::BinaryId,
@@ -47,8 +51,18 @@ pub(super) struct KnownBinary {
 }
 
 impl KnownBinary {
+    /// Functions with a hook.
+    fn found(&self) -> &[FoundHook] {
+        self.hooks.as_ref().map_or(&[], |hooks| &hooks.found)
+    }
+
+    /// Number of the first of V8's points among the hooks.
+    fn first_point(&self) -> u16 {
+        self.first_hook + self.found().len() as u16
+    }
+
     /// The file's name without its directories.
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         let name = self.file.display.file_name().unwrap_or(self.file.display.as_os_str());
         name.to_string_lossy().into_owned()
     }
@@ -89,10 +103,11 @@ pub(super) struct Probes {
     of_engines: Placed,
     /// Programs with a probe on an instruction that the kernel has to single-step.
     stepped: HashSet<Program>,
-    binaries: Vec<KnownBinary>,
+    binaries: HashMap<BinaryId, KnownBinary>,
+    next_binary: u32,
     by_inode: HashMap<(u64, u64), BinaryId>,
     by_mapping: HashMap<MappingKind, BinaryId>,
-    hooks: u16,
+    numbers: Numbers,
 }
 
 impl Probes {
@@ -113,10 +128,11 @@ impl Probes {
             of_refills: Placed::default(),
             of_engines: Placed::default(),
             stepped: HashSet::new(),
-            binaries: Vec::new(),
+            binaries: HashMap::new(),
+            next_binary: 0,
             by_inode: HashMap::new(),
             by_mapping: HashMap::new(),
-            hooks: 0,
+            numbers: Numbers::default(),
         }
     }
 
@@ -136,33 +152,59 @@ impl Probes {
         if let Some(id) = self.by_inode.get(&key) {
             return (*id, false);
         }
-        let id = BinaryId(self.binaries.len() as u32);
+        let id = BinaryId(self.next_binary);
+        self.next_binary += 1;
         let chosen = self.only.as_ref().is_none_or(|only| only.contains(&key));
-        let Read { hooks, glibc, debug, v8, builtins } =
+        let Read { build_id, mut hooks, glibc, debug, mut v8, builtins } =
             Read::of(&file, &self.wanted, chosen.then_some(self.heaps));
-        let found = hooks.as_ref().map_or(0, |hooks| hooks.found.len());
+        let found = hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
+        let names = found.iter().map(|hook| hook.symbol.clone()).collect();
         let points = if let Detected::Usable(v8) = &v8 { v8.points.len() } else { 0 };
-        let first_hook = self.hooks;
-        self.hooks = self.hooks.saturating_add((found + points) as u16);
+        let first_hook = self.numbers.first(Hooked { build_id, glibc, names, points });
+        if first_hook.is_none() {
+            (hooks, v8) = (Err(NoAllocator::TooMany), Detected::NotV8);
+        }
         self.by_inode.insert(key, id);
-        let attached = HashSet::new();
-        self.binaries.push(KnownBinary { file, debug, hooks, glibc, v8, builtins, first_hook, attached });
+        let (first_hook, attached) = (first_hook.unwrap_or_default(), HashSet::new());
+        let known = KnownBinary { file, debug, hooks, glibc, v8, builtins, first_hook, attached };
+        self.binaries.insert(id, known);
         (id, true)
     }
 
     /// The file's own descriptor and its debug file's, for whoever looks names up; once.
     pub(super) fn for_names(&mut self, id: BinaryId) -> io::Result<(File, Option<File>)> {
-        let known = &mut self.binaries[id.0 as usize];
+        let known = self.binaries.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         Ok((File::open(known.file.probe_path())?, known.debug.take()))
     }
 
-    pub(super) fn binary(&self, id: BinaryId) -> &KnownBinary {
-        &self.binaries[id.0 as usize]
+    /// None of what was forgotten.
+    pub(super) fn binary(&self, id: BinaryId) -> Option<&KnownBinary> {
+        self.binaries.get(&id)
+    }
+
+    /// All that are held.
+    pub(super) fn files(&self) -> impl Iterator<Item = BinaryId> {
+        self.binaries.keys().copied()
+    }
+
+    /// Files that no process has any more: their probes are taken back, and they are closed.
+    pub(super) fn forget(&mut self, gone: &HashSet<BinaryId>) {
+        for placed in [&mut self.of_heap, &mut self.of_refills, &mut self.of_engines] {
+            placed.forget(gone);
+        }
+        self.by_inode.retain(|_, id| !gone.contains(id));
+        self.by_mapping.retain(|_, id| !gone.contains(id));
+        self.binaries.retain(|id, _| !gone.contains(id));
+    }
+
+    /// The file's name without its directories.
+    pub(super) fn name(&self, id: BinaryId) -> String {
+        self.binary(id).map_or_else(String::new, KnownBinary::name)
     }
 
     /// V8 in this file, if it can be traced.
     pub(super) fn v8(&self, id: BinaryId) -> Option<&V8> {
-        match &self.binary(id).v8 {
+        match &self.binary(id)?.v8 {
             Detected::Usable(v8) => Some(v8),
             Detected::NotV8 | Detected::Unusable(_) => None,
         }
@@ -170,7 +212,7 @@ impl Probes {
 
     /// Why V8 in this file cannot be traced.
     pub(super) fn unusable(&self, id: BinaryId) -> Option<&Unusable> {
-        match &self.binary(id).v8 {
+        match &self.binary(id)?.v8 {
             Detected::Unusable(unusable) => Some(unusable),
             Detected::NotV8 | Detected::Usable(_) => None,
         }
@@ -178,7 +220,7 @@ impl Probes {
 
     /// Where the builtins of V8 in this file are.
     pub(super) fn builtins(&self, id: BinaryId) -> Option<&BuiltinsInFile> {
-        self.binary(id).builtins.as_ref()
+        self.binary(id)?.builtins.as_ref()
     }
 
     /// Takes the probes of native memory back. `until` is kept until they are gone.
@@ -211,14 +253,14 @@ impl Probes {
 
     /// A file with an allocator in it that is not glibc's, if one is probed.
     pub(super) fn other_allocator(&self) -> Option<String> {
-        let mut probed = self.of_heap.files().map(|id| self.binary(id));
+        let mut probed = self.of_heap.files().filter_map(|id| self.binary(id));
         probed.find(|known| !known.glibc).map(KnownBinary::name)
     }
 
     /// The numbers of the hooks by which samples of V8's heap are taken, and what reports call them.
     pub(super) fn sample_hooks(&self, id: BinaryId) -> impl Iterator<Item = (u16, &'static str)> {
         let points = self.v8(id).map_or(&[][..], |v8| &v8.points);
-        let numbered = (self.first_point(id)..).zip(points);
+        let numbered = (self.binary(id).map_or(0, KnownBinary::first_point)..).zip(points);
         numbered.filter_map(|(number, point)| match point.point {
             Point::AllocateSlow | Point::AllocateObserved => Some((number, "V8's heap")),
             Point::AllocateLarge => Some((number, "V8's heap (large object)")),
@@ -226,47 +268,38 @@ impl Probes {
         })
     }
 
-    /// Number of the first of V8's points among the hooks.
-    fn first_point(&self, id: BinaryId) -> u16 {
-        let known = self.binary(id);
-        known.first_hook + known.hooks.as_ref().map_or(0, |hooks| hooks.found.len() as u16)
-    }
-
     /// The file's hooks by number, for reports.
     pub(super) fn hook_names(&self, id: BinaryId) -> impl Iterator<Item = (u16, &str)> {
-        let known = self.binary(id);
-        let found = known.hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
-        (known.first_hook..).zip(found.iter().map(|hook| hook.symbol.as_str()))
+        let known = self.binary(id).into_iter();
+        known
+            .flat_map(|known| (known.first_hook..).zip(known.found().iter().map(|hook| hook.symbol.as_str())))
     }
 
     /// Whether the hook of this number sits in glibc's malloc.
     pub(super) fn is_of_glibc(&self, number: u16) -> bool {
-        self.binaries.iter().filter(|known| known.glibc).any(|known| {
-            let found = known.hooks.as_ref().map_or(0, |hooks| hooks.found.len());
-            number.checked_sub(known.first_hook).is_some_and(|at| usize::from(at) < found)
-        })
+        self.numbers.is_of_glibc(number)
     }
 
     /// Whether a function is probed whose name starts so.
     pub(super) fn has_hook_with(&self, prefix: &str) -> bool {
-        let found = self.binaries.iter().filter_map(|known| known.hooks.as_ref().ok());
-        found.flat_map(|hooks| &hooks.found).any(|hook| hook.symbol.starts_with(prefix))
+        self.binaries.values().flat_map(KnownBinary::found).any(|hook| hook.symbol.starts_with(prefix))
     }
 
     /// Why nothing is probed in the file.
     pub(super) fn why_not(&self, id: BinaryId) -> Option<&NoAllocator> {
-        self.binary(id).hooks.as_ref().err()
+        self.binary(id)?.hooks.as_ref().err()
     }
 
     /// Functions with known names that get no probe although memory may pass through them.
     pub(super) fn unseen(&self, id: BinaryId) -> impl Iterator<Item = String> {
-        let skipped = self.binary(id).hooks.as_ref().map_or(&[][..], |hooks| &hooks.skipped);
+        let hooks = self.binary(id).and_then(|known| known.hooks.as_ref().ok());
+        let skipped = hooks.map_or(&[][..], |hooks| &hooks.skipped);
         skipped.iter().filter(|skip| skip.why.loses()).map(|skip| format!("{}: {}", skip.symbol, skip.why))
     }
 
     /// Whether the file's functions need return probes, which are not safe everywhere.
     pub(super) fn needs_return_probes(&self, id: BinaryId) -> bool {
-        let hooks = self.binary(id).hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
+        let hooks = self.binary(id).map_or(&[][..], KnownBinary::found);
         hooks.iter().any(|hook| hook.returns == Returns::Uretprobe) || self.v8(id).is_some()
     }
 
@@ -278,8 +311,8 @@ impl Probes {
         pid: NonZeroU32,
     ) -> Result<Option<Attached>, Failure> {
         let scope = (!self.everyone).then_some(pid);
-        let first_point = self.first_point(id);
-        let known = &mut self.binaries[id.0 as usize];
+        let Some(known) = self.binaries.get_mut(&id) else { return Ok(None) };
+        let first_point = known.first_point();
         let found = known.hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
         let points = if let Detected::Usable(v8) = &known.v8 { &v8.points[..] } else { &[] };
         if found.is_empty() && points.is_empty() || !known.attached.insert(scope) {

@@ -1,6 +1,7 @@
 //! One trace: the processes, their probes, and everything that is heard about them put into the books.
 
 mod admission;
+mod disuse;
 mod files;
 mod leavings;
 mod lives;
@@ -149,7 +150,7 @@ impl Session {
         mut kernel: Kernel,
         probes: Probes,
         follow: bool,
-        selection: Option<Selection>,
+        selection: Option<(Selection, Duration)>,
         engines: Engines,
         recorder: Option<Recorder<File>>,
     ) -> Result<Self, Failure> {
@@ -174,7 +175,7 @@ impl Session {
             next_key: 0,
             has_unwatched: false,
             follow,
-            admission: selection.map(Admission::new),
+            admission: selection.map(|(selection, kept)| Admission::new(selection, kept)),
             next_process: 1,
             pass_seccomp: None,
             prepared: Vec::new(),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use leaktrace_common::process::ProcessId;
 
-use crate::event::{Backing, Mapping, lay_over};
+use crate::event::{Backing, BinaryId, Mapping, lay_over};
 
 /// One program's mappings.
 #[derive(Clone, Debug)]
@@ -56,6 +56,11 @@ impl Spaces {
             stale: Default::default(),
         };
         self.0.insert(tgid, vec![space]);
+    }
+
+    /// The files that are mapped.
+    pub(super) fn binaries(&self) -> impl Iterator<Item = BinaryId> {
+        self.0.values().flatten().flat_map(|space| &space.mappings).filter_map(Mapping::binary)
     }
 
     pub(super) fn watches(&self, tgid: u32) -> bool {
@@ -174,7 +179,7 @@ fn laid_out(list: &[Mapping]) -> Vec<Mapping> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{BinaryId, FileOffset};
+    use crate::event::FileOffset;
 
     fn mapping(start: u64) -> Mapping {
         Mapping { start, end: start + 0x1000, offset: FileOffset(0), backing: Backing::Anonymous }

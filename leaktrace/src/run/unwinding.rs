@@ -132,7 +132,8 @@ impl Images for Held<'_> {
         match mapping.code {
             Code::File { device: _, inode } => {
                 let id = BinaryId(u32::try_from(inode).map_err(io::Error::other)?);
-                File::open(self.probes.binary(id).file.probe_path()).map(Image::File)
+                let known = self.probes.binary(id).ok_or(io::ErrorKind::NotFound)?;
+                File::open(known.file.probe_path()).map(Image::File)
             }
             Code::Vdso => image::vdso(self.pid, mapping),
             Code::Anonymous => Err(io::ErrorKind::NotFound.into()),

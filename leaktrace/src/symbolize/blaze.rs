@@ -71,6 +71,19 @@ impl Blaze {
         self.perf_maps.retain(|process, _| !gone.contains(process));
     }
 
+    pub(super) fn forget_binaries(&mut self, gone: &HashSet<BinaryId>) {
+        self.binaries.retain(|id, _| !gone.contains(id));
+        // What was read goes by the number of its descriptor, which the next file may have.
+        if !self.read.is_disjoint(gone) {
+            self.forget_read();
+        }
+    }
+
+    fn forget_read(&mut self) {
+        self.symbolizer = symbolizer();
+        self.read.clear();
+    }
+
     /// An answer for each of `places`.
     pub(super) fn name(&mut self, places: &[Place]) -> Vec<(Place, Named)> {
         if places.iter().any(|place| matches!(place, Place::Jit { .. })) {
@@ -95,8 +108,7 @@ impl Blaze {
         }
         for (binary, offsets) in by_binary {
             if self.read.len() >= MOST_FILES && !self.read.contains(&binary) {
-                self.symbolizer = symbolizer();
-                self.read.clear();
+                self.forget_read();
             }
             self.read.insert(binary);
             let named = self.name_binary(binary, &offsets);

@@ -18,7 +18,7 @@ use leaktrace_common::{
 };
 use thiserror::Error;
 
-use crate::attribute::Place;
+use crate::attribute::{BinaryId, Place};
 pub use thread::SymbolThread;
 
 /// Causes of [`Names::unread`] that are about source maps begin so, and count files.
@@ -165,6 +165,11 @@ impl Names {
     pub fn forget(&mut self, of: impl Fn(ProcessId) -> bool) {
         self.named.retain(|place, _| !place.process().is_some_and(&of));
         self.types.retain(|(process, _), _| !of(*process));
+    }
+
+    /// Forgets what is of files that nobody maps any more.
+    pub fn forget_binaries(&mut self, of: impl Fn(BinaryId) -> bool) {
+        self.named.retain(|place, _| !place.binary().is_some_and(&of));
     }
 
     /// JavaScript functions, scripts and places that could not be read, by cause.

@@ -16,6 +16,7 @@ enum Request {
     Binary(BinaryId, File, Option<File>),
     PerfMap(ProcessId, File),
     Forget(HashSet<ProcessId>),
+    ForgetBinaries(HashSet<BinaryId>),
     Name(Vec<Place>),
 }
 
@@ -42,7 +43,7 @@ impl SymbolThread {
     }
 
     /// The file that holds the code of `binary`, and the one that holds its symbols, where that is another. They are
-    /// kept open to the end, so open them while they are there.
+    /// kept open until they are forgotten, so open them while they are there.
     pub fn add_binary(
         &self,
         binary: BinaryId,
@@ -60,6 +61,11 @@ impl SymbolThread {
     /// Closes the perf maps of these processes.
     pub fn forget(&self, gone: HashSet<ProcessId>) -> Result<(), SymbolizeError> {
         self.send(Request::Forget(gone))
+    }
+
+    /// Closes these files.
+    pub fn forget_binaries(&self, gone: HashSet<BinaryId>) -> Result<(), SymbolizeError> {
+        self.send(Request::ForgetBinaries(gone))
     }
 
     /// Asks for what `names` lacks, and returns at once. Code made at run time should be asked for as soon
@@ -120,6 +126,7 @@ fn serve(inbox: &Receiver<Request>, outbox: &Sender<Answer>) {
             Request::Binary(id, file, debug) => blaze.add_binary(id, file, debug),
             Request::PerfMap(process, file) => blaze.add_perf_map(process, file),
             Request::Forget(gone) => blaze.forget(&gone),
+            Request::ForgetBinaries(gone) => blaze.forget_binaries(&gone),
             Request::Name(places) => {
                 if outbox.send(blaze.name(&places)).is_err() {
                     return;

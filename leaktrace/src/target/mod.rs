@@ -119,4 +119,8 @@ pub enum NoAllocator {
         "native memory is left out by --only javascript, and it has no JavaScript engine that leaktrace can read"
     )]
     NotWanted,
+    #[error(
+        "so many different allocators were seen since leaktrace began that their functions' numbers have run out; start it again"
+    )]
+    TooMany,
 }

@@ -19,6 +19,7 @@ const GLIBC: [&str; 2] = ["gnu_get_libc_version", "_int_malloc"];
 
 /// What was read of a file.
 pub(super) struct Read {
+    pub(super) build_id: Option<Vec<u8>>,
     pub(super) hooks: Result<Hooks, NoAllocator>,
     /// Whether its malloc is glibc's.
     pub(super) glibc: bool,
@@ -39,6 +40,7 @@ impl Read {
         let mut read = Self::nothing(None, Err(NoAllocator::NoneDefined));
         let Ok(data) = file.read() else { return read };
         let Ok(mut binary) = Binary::parse(&data) else { return read };
+        read.build_id = binary.build_id.map(<[u8]>::to_vec);
         read.debug = debug_file_of(file, &binary);
         let Some(heaps) = heaps else { return read };
         if heaps.javascript {
@@ -65,10 +67,12 @@ impl Read {
     /// read into memory. None where it has to be.
     fn described(file: &OpenBinary, wanted: &Wanted, heaps: Option<Heaps>) -> Option<Self> {
         let tables = binary::tables(file.file()).ok()??;
+        if heaps.is_some_and(|heaps| heaps.javascript) && detect::may_have_v8(&tables) {
+            return None;
+        }
         let binary = Binary::parse(&tables).ok()?;
         let hooks = match heaps {
             None => Err(NoAllocator::NoneDefined),
-            Some(heaps) if heaps.javascript && detect::has_v8(&binary) => return None,
             Some(heaps) if !heaps.native => Err(NoAllocator::NotWanted),
             Some(_) if target::has_candidates(&binary, wanted) => return None,
             Some(_) => target::hooks_of(&binary, wanted),
@@ -80,7 +84,7 @@ impl Read {
     }
 
     const fn nothing(debug: Option<File>, hooks: Result<Hooks, NoAllocator>) -> Self {
-        Self { hooks, glibc: false, debug, v8: Detected::NotV8, builtins: None }
+        Self { build_id: None, hooks, glibc: false, debug, v8: Detected::NotV8, builtins: None }
     }
 
     fn look_for_hooks(&mut self, binary: &Binary<'_>, wanted: &Wanted) {

@@ -6,11 +6,12 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     num::NonZeroU32,
+    time::Duration,
 };
 
 use leaktrace_common::process::{FOLLOW, ProcessId};
 
-use super::{super::Failure, Session, watch};
+use super::{super::Failure, Session, disuse::Disuse, watch};
 use crate::{
     event::{self, Event},
     kernel::{LoadError, clock},
@@ -31,6 +32,7 @@ pub(super) struct Admission {
     passed_over: HashMap<u32, PassedOver>,
     /// How many could not be looked into since tracing began.
     unread: u64,
+    pub(super) disuse: Disuse,
 }
 
 /// One that is not asked again before it runs another program.
@@ -75,13 +77,15 @@ impl Why {
 }
 
 impl Admission {
-    pub(super) fn new(selection: Selection) -> Self {
+    /// Files that nobody maps are kept so long.
+    pub(super) fn new(selection: Selection, kept: Duration) -> Self {
         Self {
             selection,
             candidates: Vec::new(),
             changed: Vec::new(),
             passed_over: HashMap::new(),
             unread: 0,
+            disuse: Disuse::new(kept),
         }
     }
 }
@@ -250,15 +254,15 @@ impl Session {
             return HashSet::new();
         }
         let gone: HashSet<ProcessId> = self.ledger.settled().filter(|process| !kept(*process)).collect();
-        if gone.is_empty() {
-            return gone;
+        if !gone.is_empty() {
+            self.ledger.retire(&gone);
+            self.engines.forget(&gone);
+            self.unwinding.forget(&gone);
+            // If the thread is no more, who asks it for names says so.
+            let _ = self.symbols.forget(gone.clone());
+            names.forget(|process| gone.contains(&process));
         }
-        self.ledger.retire(&gone);
-        self.engines.forget(&gone);
-        self.unwinding.forget(&gone);
-        // If the thread is no more, who asks it for names says so.
-        let _ = self.symbols.forget(gone.clone());
-        names.forget(|process| gone.contains(&process));
+        self.drop_unused_files(names);
         gone
     }
 }

@@ -137,13 +137,13 @@ impl Session {
             } else {
                 self.probes.attach(&mut self.kernel, *id, pid)?
             };
-            attached.extend(done.map(|done| (self.probes.binary(*id).name(), done)));
+            attached.extend(done.map(|done| (self.probes.name(*id), done)));
         }
         let has_hooks = |id: &BinaryId| self.probes.why_not(*id).is_none() || self.probes.v8(*id).is_some();
         if !files.iter().any(has_hooks) {
             let reason = |id: &BinaryId| {
-                let why = self.probes.why_not(*id)?;
-                Some(format!("  {}: {why}\n", self.probes.binary(*id).file.display.display()))
+                let (why, known) = (self.probes.why_not(*id)?, self.probes.binary(*id)?);
+                Some(format!("  {}: {why}\n", known.file.display.display()))
             };
             let reasons = files.iter().filter_map(reason).collect();
             return Err(Failure::NothingToTrace { pid: pid.get(), comm: comm.to_owned(), reasons });

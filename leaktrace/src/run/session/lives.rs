@@ -106,7 +106,7 @@ impl Session {
         }
         match self.attach_if_possible(file, pid) {
             Ok(Some(Attached { functions, engine_probes, .. })) => {
-                let file = self.probes.binary(file).name();
+                let file = self.probes.name(file);
                 let functions = functions + engine_probes;
                 self.notices.push(Notice::AttachedLate { pid: tgid, file, functions });
                 Ok(())

@@ -1,0 +1,104 @@
+//! Files that no process in the books maps any more are let go after a while. Held open, with its probes, one that was deleted
+//! keeps its disk space, and one of a container that is gone keeps its file system.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use super::Session;
+use crate::{
+    attribute::Place,
+    event::{self, BinaryId},
+    kernel::clock,
+    symbolize::Names,
+};
+
+/// When files were seen to be out of use.
+#[derive(Debug)]
+pub(super) struct Disuse {
+    /// So long they are kept all the same, in nanoseconds: what is started now and then need not be read each time.
+    kept: u64,
+    next_look: u64,
+    since: HashMap<BinaryId, u64>,
+}
+
+impl Disuse {
+    pub(super) fn new(kept: Duration) -> Self {
+        Self { kept: kept.as_nanos() as u64, next_look: 0, since: HashMap::new() }
+    }
+
+    /// Whether it is time for another look; each takes all that is mapped.
+    fn is_due(&mut self, now: u64) -> bool {
+        let is_due = now >= self.next_look;
+        if is_due {
+            self.next_look = now + self.kept / 10;
+        }
+        is_due
+    }
+
+    /// Which of the files that are `held` go now.
+    fn look(
+        &mut self,
+        now: u64,
+        held: impl Iterator<Item = BinaryId>,
+        used: &HashSet<BinaryId>,
+    ) -> HashSet<BinaryId> {
+        self.since.retain(|id, _| !used.contains(id));
+        let unused = held.filter(|id| !used.contains(id));
+        let gone: HashSet<BinaryId> =
+            unused.filter(|id| now - *self.since.entry(*id).or_insert(now) >= self.kept).collect();
+        self.since.retain(|id, _| !gone.contains(id));
+        gone
+    }
+}
+
+impl Session {
+    /// Lets go of such files: their descriptors, probes and symbols, and their names once no stack is in them.
+    pub(super) fn drop_unused_files(&mut self, names: &mut Names) {
+        let now = clock::now();
+        let Some(admission) = &mut self.admission else { return };
+        if !admission.disuse.is_due(now) {
+            return;
+        }
+        let mappings = self.targets.iter().flat_map(|target| self.ledger.mappings(target.process));
+        let mapped = mappings.filter_map(event::Mapping::binary).chain(self.spaces.binaries());
+        // A leak in a program that has ended is still to be named.
+        let nameless = self.ledger.places().into_iter().filter(|place| !names.contains(*place));
+        let used = mapped.chain(nameless.filter_map(Place::binary)).collect();
+        let gone = admission.disuse.look(now, self.probes.files(), &used);
+        self.probes.forget(&gone);
+        // If the thread is no more, who asks it for names says so.
+        let _ = self.symbols.forget_binaries(gone);
+        let held: HashSet<BinaryId> = self.probes.files().collect();
+        self.ledger.forget_binaries_but(&held);
+        names.forget_binaries(|id| self.ledger.binary(id).is_none());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: &[u32]) -> HashSet<BinaryId> {
+        numbers.iter().copied().map(BinaryId).collect()
+    }
+
+    #[test]
+    fn a_file_goes_when_nobody_had_it_for_all_that_time() {
+        let mut disuse = Disuse::new(Duration::from_nanos(100));
+        let mut look = |now, used: &[u32]| disuse.look(now, [1, 2].map(BinaryId).into_iter(), &ids(used));
+        assert!(look(0, &[1]).is_empty());
+        assert!(look(90, &[1, 2]).is_empty());
+        assert!(look(110, &[1]).is_empty(), "it was in use at 90");
+        assert!(look(209, &[1]).is_empty());
+        assert_eq!(look(210, &[1]), ids(&[2]));
+    }
+
+    #[test]
+    fn looks_are_a_tenth_of_that_time_apart() {
+        let mut disuse = Disuse::new(Duration::from_nanos(100));
+        let due = [1, 5, 10, 11, 20, 21].map(|now| disuse.is_due(now));
+        assert_eq!(due, [true, false, false, true, false, true]);
+    }
+}
