@@ -229,6 +229,22 @@ fn ten_thousand_processes_that_come_and_go_leave_nothing_in_the_agent() {
     assert!(late < early + (32 << 20), "{early} bytes after 2,500 processes, {late} after 10,000");
 }
 
+#[test]
+fn one_that_becomes_wanted_without_an_exec_is_found_however_rare_reports_are() {
+    needs_root();
+    let _alone = alone();
+    let agent = attach(&["--exact", "--user", "nobody", "--interval", "1h"]);
+    let script = "import os, time; time.sleep(1); os.setuid(65534); time.sleep(60)";
+    let mut program = Command::new("python3").args(["-c", script]).env_remove("LD_PRELOAD").spawn().unwrap();
+    // All processes are looked at each five seconds.
+    thread::sleep(Duration::from_secs(9));
+    let report = agent.stop().unwrap();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let traced: Vec<u32> = report.processes.iter().map(|process| process.pid).collect();
+    assert!(traced.contains(&program.id()), "{traced:?}");
+}
+
 /// Files that a process holds open though they are deleted, of those in these folders.
 fn deleted_and_held(pid: u32, folders: &[&Path]) -> Vec<String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();

@@ -143,6 +143,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     let mut scrapes = every(metrics::EVERY, begun);
     let push_every = plan.output.push.as_ref().map_or(metrics::EVERY, |(_, period)| *period);
     let mut pushes = every(push_every, begun);
+    let mut housekeeping = every(HOUSEKEEPING, begun);
     let mut reports = every(plan.interval.unwrap_or(HOUSEKEEPING), begun);
     let mut names = Names::default();
     let mut keys = keys::lines(&plan.targets);
@@ -185,13 +186,14 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
             }
-            _ = reports.tick() => {
+            _ = housekeeping.tick() => {
                 let looked = look(&mut session, &mut judging, &mut names);
-                let shown = looked.and_then(|()| session.look_for_processes());
-                let shown = shown.and_then(|_| match plan.interval {
-                    Some(_) => show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs),
-                    None => Ok(()),
-                });
+                if let Err(error) = looked.and_then(|()| session.look_for_changed()) { break Err(error) }
+            }
+            _ = reports.tick(), if plan.interval.is_some() => {
+                let looked = look(&mut session, &mut judging, &mut names);
+                let shown =
+                    looked.and_then(|()| show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs));
                 if let Err(error) = shown { break Err(error) }
             }
             () = sleep(session.pace()) => {

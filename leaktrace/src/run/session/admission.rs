@@ -21,6 +21,8 @@ use crate::{
 
 /// Processes that are looked at between two looks into the rings.
 const AT_ONCE: usize = 64;
+/// So long those are looked at that have begun, in nanoseconds; then others are heard, and what tracing takes is looked at.
+const AT_A_TIME: u64 = 20_000_000;
 
 /// Which processes are wanted.
 pub(super) struct Admission {
@@ -107,16 +109,17 @@ impl Session {
     /// A process that is not traced runs another program: perhaps one that is wanted.
     pub(super) fn propose(&mut self, tgid: u32) {
         if let Some(admission) = &mut self.admission {
+            admission.passed_over.remove(&tgid);
             admission.candidates.push(tgid);
         }
     }
 
     /// A process that is not traced has mapped code: perhaps an allocator, if it had none.
     pub(super) fn propose_if_without_allocator(&mut self, tgid: u32) {
-        let Some(admission) = &mut self.admission else { return };
+        let Some(admission) = &self.admission else { return };
         let has_none = |known: &PassedOver| matches!(known.why, Why::NoAllocator);
         if admission.passed_over.get(&tgid).is_some_and(has_none) {
-            admission.candidates.push(tgid);
+            self.propose(tgid);
         }
     }
 
@@ -131,24 +134,47 @@ impl Session {
     pub(super) fn admit_candidates(&mut self) -> Result<(), Failure> {
         let Some(admission) = &mut self.admission else { return Ok(()) };
         let changed = std::mem::take(&mut admission.changed);
-        let candidates = std::mem::take(&mut admission.candidates);
-        admission.passed_over.retain(|tgid, _| !candidates.contains(tgid));
+        let mut candidates = std::mem::take(&mut admission.candidates);
         for tgid in changed {
             self.keep_if_wanted(tgid)?;
         }
-        for tgid in candidates {
-            self.admit(tgid, &mut Found::default())?;
+        let until = clock::now() + AT_A_TIME;
+        let mut admitted = 0;
+        for tgid in &candidates {
+            self.admit(*tgid, &mut Found::default())?;
+            admitted += 1;
+            if clock::now() >= until {
+                break;
+            }
+        }
+        // Those that came meanwhile are behind them.
+        candidates.drain(..admitted);
+        if let Some(admission) = &mut self.admission {
+            candidates.append(&mut admission.candidates);
+            admission.candidates = candidates;
         }
         Ok(())
     }
 
-    /// Looks at all processes; those that fit and are not traced yet are from now on.
-    pub(in super::super) fn look_for_processes(&mut self) -> Result<Found, Failure> {
-        let mut found = Found::default();
-        let Some(admission) = &mut self.admission else { return Ok(found) };
+    /// Looks for processes that fit and are not traced, as what they are by changed: of those that have begun an exec tells.
+    pub(in super::super) fn look_for_changed(&mut self) -> Result<(), Failure> {
+        let Some(admission) = &mut self.admission else { return Ok(()) };
         let all = crate::process::all().map_err(|source| Failure::Io { doing: "listing /proc", source })?;
         let there: HashSet<u32> = all.iter().copied().collect();
         admission.passed_over.retain(|pid, _| there.contains(pid));
+        let waiting: HashSet<u32> = admission.candidates.iter().copied().collect();
+        let new = all.into_iter().filter(|pid| !waiting.contains(pid) && !self.spaces.watches(*pid));
+        admission.candidates.extend(new);
+        Ok(())
+    }
+
+    /// Looks at all processes; those that fit are traced from now on.
+    pub(in super::super) fn look_for_processes(&mut self) -> Result<Found, Failure> {
+        let mut found = Found::default();
+        if self.admission.is_none() {
+            return Ok(found);
+        }
+        let all = crate::process::all().map_err(|source| Failure::Io { doing: "listing /proc", source })?;
         for some in all.chunks(AT_ONCE) {
             some.iter().try_for_each(|pid| self.admit(*pid, &mut found))?;
             // The rings must not run over while thousands are looked at.

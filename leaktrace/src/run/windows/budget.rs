@@ -9,6 +9,8 @@ const WINDOW: Duration = Duration::from_millis(250);
 /// But a process that does little gets its window as well, a few times an epoch.
 const WINDOWS_AN_EPOCH: u32 = 3;
 const LEAST: Duration = Duration::from_millis(20);
+/// Where hundreds of files are probed their probes cost while the others are placed: a window may take so many times that.
+const PLACINGS: f64 = 2.0;
 
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
@@ -16,6 +18,8 @@ pub(super) struct Budget {
     share: f64,
     epoch: Duration,
     credit_ns: f64,
+    /// What it took to place the probes of the last window.
+    placing_ns: f64,
     /// What may be taken in an epoch at the present pace.
     per_epoch_ns: f64,
     own_ns: u64,
@@ -25,7 +29,7 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(share: f64, epoch: Duration) -> Self {
         let credit_ns = MOST.as_nanos() as f64;
-        Self { share, epoch, credit_ns, per_epoch_ns: 0.0, own_ns: 0, spent_ns: 0 }
+        Self { share, epoch, credit_ns, placing_ns: 0.0, per_epoch_ns: 0.0, own_ns: 0, spent_ns: 0 }
     }
 
     /// In this time the processes used the CPU for this long, of which tracing took a part.
@@ -34,10 +38,16 @@ impl Budget {
         self.own_ns += own_ns;
         self.spent_ns += spent_ns;
         let earned = own_ns as f64 * self.share;
-        self.credit_ns = (self.credit_ns + earned - spent_ns as f64).min(MOST.as_nanos() as f64);
+        let most = (MOST.as_nanos() as f64).max(PLACINGS * self.placing_ns);
+        self.credit_ns = (self.credit_ns + earned - spent_ns as f64).min(most);
         if !time.is_zero() {
             self.per_epoch_ns = earned * self.epoch.as_secs_f64() / time.as_secs_f64();
         }
+    }
+
+    /// The probes were placed again: so much of what was spent since went before they were of use.
+    pub(super) fn placed(&mut self, spent_ns: u64) {
+        self.placing_ns = spent_ns as f64;
     }
 
     pub(super) fn is_spent(&self) -> bool {
@@ -48,7 +58,7 @@ impl Budget {
     pub(super) fn affords_window(&self) -> bool {
         let few = self.per_epoch_ns / f64::from(WINDOWS_AN_EPOCH);
         let needed = few.clamp(LEAST.as_nanos() as f64, WINDOW.as_nanos() as f64);
-        self.credit_ns >= needed
+        self.credit_ns >= needed.max(PLACINGS * self.placing_ns)
     }
 
     pub(super) const fn share(&self) -> f64 {

@@ -118,8 +118,9 @@ impl Followed {
         }
     }
 
-    /// Takes note of what blocks hold that are new, while their frees are still heard of.
-    pub(super) fn note(&mut self, blocks: Blocks) {
+    /// Takes note of what blocks hold that are new, while their frees are still heard of: one process's at least, and as many
+    /// as there is time for `until` then.
+    pub(super) fn note(&mut self, blocks: Blocks, until: u64) {
         for (process, mut blocks) in by_process(blocks) {
             let Some(heap) = self.heaps.get_mut(&process) else { continue };
             blocks.retain(|(key, block)| {
@@ -130,6 +131,9 @@ impl Followed {
                     let known = Known { born: block.born, content, seen: block.born };
                     heap.blocks.insert(key.address, known);
                 }
+            }
+            if clock::now() >= until {
+                return;
             }
         }
     }

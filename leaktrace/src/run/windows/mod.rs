@@ -6,6 +6,7 @@
 
 mod budget;
 mod followed;
+mod hurry;
 mod refills;
 
 use std::{
@@ -20,6 +21,7 @@ pub(super) use self::followed::Fates;
 use self::{
     budget::{Budget, Own},
     followed::Followed,
+    hurry::Hurry,
     refills::Refills,
 };
 use super::{Failure, session::Session};
@@ -40,7 +42,8 @@ const PROCESSES: u64 = 200;
 /// Between windows a heap is read so often at most, and for this part of a CPU at most.
 const READ: u64 = 2_000_000_000;
 const SHARE_OF_TIME: u64 = 20;
-/// So long heaps are opened while probes stand and cost. Of some hundred processes most have to wait.
+/// So long heaps are opened, and as long blocks are looked at, while probes stand and cost. Of some hundred processes most
+/// have to wait, and of some ten thousand blocks some are not followed.
 const OPENING: u64 = 50_000_000;
 /// So long they are between two looks once probes are lifted.
 const OPENING_BETWEEN: u64 = 5_000_000;
@@ -225,15 +228,19 @@ impl Windows {
             self.warn(session);
             return Ok(());
         }
+        let _hurry = Hurry::begin();
         let blocks = session.blocks()?;
         // What those without blocks have for a heap is of no interest.
         let holders: HashSet<ProcessId> = blocks.iter().map(|(key, _)| key.process).collect();
         let holders = session.running().filter(|(process, _)| holders.contains(process));
-        let unread = self.followed.open(holders, clock::now() + OPENING);
+        let until = clock::now() + OPENING;
+        let unread = self.followed.open(holders, until);
         self.warn_of_unread(unread, session);
         // Those that came while the first many were read are few, and so are those that come while they are.
-        self.followed.note(blocks);
-        self.followed.note(session.blocks()?);
+        self.followed.note(blocks, until + OPENING);
+        if clock::now() < until + OPENING {
+            self.followed.note(session.blocks()?, until + OPENING);
+        }
         let timing = std::mem::take(&mut self.timing);
         self.lifting = Arc::downgrade(&timing);
         let at = session.pause(&timing)?;
@@ -249,10 +256,12 @@ impl Windows {
     }
 
     fn resume(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let _hurry = Hurry::begin();
         self.timing = Arc::new(Timing::start().ok());
-        let at = session.resume()?;
+        let (at, before) = (session.resume()?, self.spent_ns);
         // What was done while they were placed, which can take a while, is of the pause.
         self.account(session);
+        self.budget.placed(self.spent_ns - before);
         session.tell(&Event::Resumed { at, work: self.worked });
         self.is_paused = false;
         Ok(())
