@@ -264,6 +264,11 @@ impl Session {
         gone.collect::<Vec<_>>().into_iter().try_for_each(|target| self.leave(&target))
     }
 
+    /// Whether a process has ended since the kernel side's tables were read.
+    pub(in super::super) const fn has_leavings(&self) -> bool {
+        self.leavings.are_there()
+    }
+
     /// Whether so many processes have ended that what they left fills the kernel side's tables.
     pub(in super::super) const fn must_clear(&self) -> bool {
         self.leavings.are_many()

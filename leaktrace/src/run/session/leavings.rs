@@ -35,6 +35,10 @@ impl Leavings {
         self.ended += 1;
     }
 
+    pub(super) const fn are_there(&self) -> bool {
+        self.ended > 0
+    }
+
     /// Whether the tables must be read, so that they do not fill.
     pub(super) const fn are_many(&self) -> bool {
         self.ended >= self.allowed
@@ -90,8 +94,9 @@ mod tests {
     #[test]
     fn ends_are_counted_from_the_last_look_on() {
         let mut leavings = after(200, [level(100_000, 8000, 0), level(2_000_000, 6000, 0)]);
+        assert!(!leavings.are_there());
         (0..1249).for_each(|_| leavings.ended());
-        assert!(!leavings.are_many());
+        assert!(leavings.are_there() && !leavings.are_many());
         leavings.ended();
         assert!(leavings.are_many());
     }
