@@ -69,12 +69,30 @@ fn check_file(root: &Path, file: &Path, findings: &mut Findings) -> Result<()> {
     } else if lines > LONG {
         findings.warnings.push(format!("{name}: {lines} lines, more than {LONG}: does it hold two things?"));
     }
+    for (line, language) in examples(&text) {
+        if !matches!(language, "text" | "ignore") {
+            findings.broken.push(format!("{name}:{line}: an example that no test runs: make it a test"));
+        }
+    }
     for path in paths::of(&text).with_context(|| format!("cannot split {name} into tokens"))? {
         if let Some(law) = rules::broken_by(&name, &path.segments) {
             findings.broken.push(format!("{name}:{}: {}: {law}", path.line, path.segments.join("::")));
         }
     }
     Ok(())
+}
+
+/// Lines of blocks of code in documentation, and their languages. `cargo test --doc` is not a part of `cargo xtask test`: it
+/// compiles for two minutes.
+fn examples<'text>(text: &'text str) -> impl Iterator<Item = (usize, &'text str)> {
+    let fence = |(at, line): (usize, &'text str)| {
+        let line = line.trim_start();
+        let comment = line.strip_prefix("///").or(line.strip_prefix("//!"))?;
+        Some((at + 1, comment.trim_start().strip_prefix("```")?.trim_end()))
+    };
+    let fences = text.lines().enumerate().filter_map(fence);
+    // Each second one is an end.
+    fences.step_by(2)
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -105,6 +123,14 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         check(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn an_example_that_nothing_runs_is_found() {
+        let text = "//! ```text\n//! a picture\n//! ```\n/// ```\n/// assert!(true);\n/// ```\nfn f() {}\n";
+        let found = tree(&[("leaktrace/src/ledger/mod.rs", text)]);
+        assert_eq!(found.broken.len(), 1, "{found:?}");
+        assert!(found.broken[0].starts_with("leaktrace/src/ledger/mod.rs:4:"), "{found:?}");
     }
 
     #[test]
