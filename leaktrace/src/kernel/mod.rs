@@ -7,6 +7,7 @@ pub mod attach;
 pub mod btf;
 pub mod clock;
 pub mod cost;
+mod engine;
 pub mod features;
 pub mod load;
 pub mod mapped;

@@ -7,7 +7,7 @@ use leaktrace_common::{
 };
 
 use super::*;
-use crate::event::{Backing, FileOffset, Mapping, Region};
+use crate::event::{Backing, Event, FileOffset, Mapping, Mappings, ProcessEvent, Region, Stack};
 
 const ONE: ProcessId = ProcessId(1);
 const TWO: ProcessId = ProcessId(2);

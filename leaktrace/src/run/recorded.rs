@@ -8,7 +8,7 @@ use std::{
 use super::{
     Failure, judging,
     output::{Exports, Output, to_stdout},
-    print, style,
+    reports::{print, style},
 };
 use crate::{
     cli::{DiffPlan, ReportPlan, Shown},

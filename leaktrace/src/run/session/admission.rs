@@ -11,7 +11,7 @@ use std::{
 
 use leaktrace_common::process::{FOLLOW, ProcessId};
 
-use super::{super::Failure, Session, disuse::Disuse, watch};
+use super::{super::Failure, Session, begin::watch, disuse::Disuse};
 use crate::{
     event::{self, Event},
     kernel::{LoadError, clock},
