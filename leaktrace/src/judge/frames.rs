@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::{
     attribute::{Frame, Place},
-    ledger::Ledger,
+    ledger::{Gone, Ledger},
     symbolize::{Name, Named as Looked, Names, file_name, is_file_of_library, is_of_library},
     verdict::{FrameId, Named},
 };
@@ -24,14 +24,27 @@ pub struct Known {
 /// Every frame that an engine was told of. Ids stay the same.
 #[derive(Debug, Default)]
 pub struct Frames {
-    known: Vec<Known>,
+    known: HashMap<FrameId, Known>,
     ids: HashMap<Known, FrameId>,
+    next: u64,
 }
 
 impl Frames {
     #[must_use]
     pub fn get(&self, id: FrameId) -> Option<&Known> {
-        self.known.get(usize::try_from(id.0).ok()?)
+        self.known.get(&id)
+    }
+
+    /// Forgets those that no stack is in any more.
+    pub(super) fn forget(&mut self, Gone { processes, binaries }: &Gone) {
+        let is_kept = |known: &Known| {
+            let (process, binary) =
+                known.place.map_or((None, None), |place| (place.process(), place.binary()));
+            !process.is_some_and(|id| processes.contains(&id))
+                && !binary.is_some_and(|id| binaries.contains(&id))
+        };
+        self.known.retain(|_, known| is_kept(known));
+        self.ids.retain(|known, _| is_kept(known));
     }
 
     /// The frames of a stack, outermost first; none while a name is still being looked up.
@@ -70,8 +83,9 @@ impl Frames {
         if let Some(id) = self.ids.get(&known) {
             return *id;
         }
-        let id = FrameId(self.known.len() as u64);
-        self.known.push(known.clone());
+        let id = FrameId(self.next);
+        self.next += 1;
+        self.known.insert(id, known.clone());
         self.ids.insert(known, id);
         id
     }
@@ -208,6 +222,24 @@ mod tests {
         assert_eq!(first, second);
         let labels: Vec<String> = first.iter().map(|id| frames.get(*id).unwrap().label()).collect();
         assert_eq!(labels, ["serve (/app.js:1)", "open (/app.js:1)"]);
+    }
+
+    #[test]
+    fn what_is_of_files_and_processes_that_are_gone_is_forgotten_and_its_id_is_no_others() {
+        let jit = Frame { address: 1, place: Place::Jit { process: ProcessId(7), address: 1 } };
+        let other = Frame { address: 2, place: Place::Binary { binary: BinaryId(2), offset: FileOffset(2) } };
+        let mut names = Names::default();
+        [native(1), jit, other].iter().for_each(|frame| name(&mut names, frame, &[("f", "f.c")]));
+        let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
+        let before = frames.path([native(1), jit, other].iter(), &names, &ledger).unwrap();
+        frames.forget(&Gone { processes: [ProcessId(7)].into(), binaries: [BinaryId(1)].into() });
+        assert_eq!(
+            before.iter().map(|id| frames.get(*id).is_some()).collect::<Vec<_>>(),
+            [true, false, false]
+        );
+        let after = frames.path([native(1), other].iter(), &names, &ledger).unwrap();
+        assert_eq!(after[0], before[0]);
+        assert!(!before.contains(&after[1]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod seeing;
 mod survivors;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use self::{
 use crate::{
     attribute::Place,
     event::Collection,
-    ledger::{Kind, Ledger, Site, Taken, Totals},
+    ledger::{Gone, Kind, Ledger, Site, Taken, Totals},
     symbolize::Names,
     verdict::{
         Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict,
@@ -211,10 +211,14 @@ impl Judges {
     }
 
     /// Forgets processes whose books are closed.
-    pub fn retire(&mut self, gone: &HashSet<ProcessId>) {
-        if !gone.is_empty() {
-            self.heaps.retain(|(process, _), _| !gone.contains(process));
-            self.unreachable.retain(|process, _| !gone.contains(process));
+    pub fn retire(&mut self, gone: &Gone) {
+        let Gone { processes, binaries } = gone;
+        if !processes.is_empty() {
+            self.heaps.retain(|(process, _), _| !processes.contains(process));
+            self.unreachable.retain(|process, _| !processes.contains(process));
+        }
+        if !processes.is_empty() || !binaries.is_empty() {
+            self.frames.forget(gone);
         }
     }
 

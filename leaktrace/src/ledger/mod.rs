@@ -63,6 +63,13 @@ pub struct Heard {
     pub dropped_by_exec: Live,
 }
 
+/// What nobody will ask about any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    pub processes: HashSet<ProcessId>,
+    pub binaries: HashSet<BinaryId>,
+}
+
 /// Of processes that were forgotten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
@@ -189,15 +196,17 @@ impl Ledger {
         self.places.retain(|place| place.process().is_none_or(|process| !gone.contains(&process)));
     }
 
-    /// Forgets files that no process has mapped and no stack is in, but for these.
-    pub fn forget_binaries_but(&mut self, held: &HashSet<BinaryId>) {
+    /// Forgets files that no process has mapped and no stack is in, but for these. Which they were.
+    pub fn forget_binaries_but(&mut self, held: &HashSet<BinaryId>) -> HashSet<BinaryId> {
         if self.binaries.keys().all(|id| held.contains(id)) {
-            return;
+            return HashSet::new();
         }
         let in_stacks = self.stacks.values().flat_map(Stacks::binaries);
         let used: HashSet<BinaryId> = self.attribution.binaries().chain(in_stacks).collect();
-        self.binaries.retain(|id, _| held.contains(id) || used.contains(id));
-        self.places.retain(|place| place.binary().is_none_or(|id| self.binaries.contains_key(&id)));
+        let gone = self.binaries.extract_if(|id, _| !held.contains(id) && !used.contains(id));
+        let gone: HashSet<BinaryId> = gone.map(|(id, _)| id).collect();
+        self.places.retain(|place| place.binary().is_none_or(|id| !gone.contains(&id)));
+        gone
     }
 
     /// What processes did that were forgotten.

@@ -68,7 +68,7 @@ fn libraries(plan: &Plan) -> Result<Option<HashSet<(u64, u64)>>, Failure> {
     plan.libraries.iter().map(inode).collect::<Result<_, _>>().map(Some)
 }
 
-/// Every file with code and every probe is a descriptor until the end, for names and probes outlive processes by them: a
+/// Every file with code and every probe is a descriptor, and names and probes outlive processes by them: a
 /// build that is followed has thousands, and 1024 is the usual limit. Where it cannot be raised it stays as it is.
 fn open_as_many_as_allowed() {
     let limit = getrlimit(Resource::Nofile);

@@ -10,7 +10,7 @@ mod blaze;
 mod perf_map;
 mod thread;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use leaktrace_common::{
     process::ProcessId,
@@ -168,8 +168,8 @@ impl Names {
     }
 
     /// Forgets what is of files that nobody maps any more.
-    pub fn forget_binaries(&mut self, of: impl Fn(BinaryId) -> bool) {
-        self.named.retain(|place, _| !place.binary().is_some_and(&of));
+    pub fn forget_binaries(&mut self, gone: &HashSet<BinaryId>) {
+        self.named.retain(|place, _| place.binary().is_none_or(|id| !gone.contains(&id)));
     }
 
     /// JavaScript functions, scripts and places that could not be read, by cause.

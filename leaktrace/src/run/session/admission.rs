@@ -15,6 +15,7 @@ use super::{super::Failure, Session, begin::watch, disuse::Disuse};
 use crate::{
     event::{self, Event},
     kernel::{LoadError, clock},
+    ledger::Gone,
     process::{Identity, ProcessError, Selection},
     symbolize::Names,
 };
@@ -276,13 +277,9 @@ impl Session {
 
     /// Closes the books of processes that have ended, but for those in `kept`: only their sums stay. With every process of a
     /// machine traced, some thousands end in an hour.
-    pub(in super::super) fn retire(
-        &mut self,
-        kept: impl Fn(ProcessId) -> bool,
-        names: &mut Names,
-    ) -> HashSet<ProcessId> {
+    pub(in super::super) fn retire(&mut self, kept: impl Fn(ProcessId) -> bool, names: &mut Names) -> Gone {
         if self.admission.is_none() {
-            return HashSet::new();
+            return Gone::default();
         }
         let gone: HashSet<ProcessId> = self.ledger.settled().filter(|process| !kept(*process)).collect();
         if !gone.is_empty() {
@@ -293,8 +290,7 @@ impl Session {
             let _ = self.symbols.forget(gone.clone());
             names.forget(|process| gone.contains(&process));
         }
-        self.drop_unused_files(names);
-        gone
+        Gone { processes: gone, binaries: self.drop_unused_files(names) }
     }
 }
 

@@ -54,12 +54,13 @@ impl Disuse {
 }
 
 impl Session {
-    /// Lets go of such files: their descriptors, probes and symbols, and their names once no stack is in them.
-    pub(super) fn drop_unused_files(&mut self, names: &mut Names) {
+    /// Lets go of such files: their descriptors, probes and symbols, and their names once no stack is in them. Those that
+    /// nobody will ask about any more.
+    pub(super) fn drop_unused_files(&mut self, names: &mut Names) -> HashSet<BinaryId> {
         let now = clock::now();
-        let Some(admission) = &mut self.admission else { return };
+        let Some(admission) = &mut self.admission else { return HashSet::new() };
         if !admission.disuse.is_due(now) {
-            return;
+            return HashSet::new();
         }
         let mappings = self.targets.iter().flat_map(|target| self.ledger.mappings(target.process));
         let mapped = mappings.filter_map(event::Mapping::binary).chain(self.spaces.binaries());
@@ -71,8 +72,11 @@ impl Session {
         // If the thread is no more, who asks it for names says so.
         let _ = self.symbols.forget_binaries(gone);
         let held: HashSet<BinaryId> = self.probes.files().collect();
-        self.ledger.forget_binaries_but(&held);
-        names.forget_binaries(|id| self.ledger.binary(id).is_none());
+        let forgotten = self.ledger.forget_binaries_but(&held);
+        if !forgotten.is_empty() {
+            names.forget_binaries(&forgotten);
+        }
+        forgotten
     }
 }
 
