@@ -245,10 +245,24 @@ fn one_that_becomes_wanted_without_an_exec_is_found_however_rare_reports_are() {
     assert!(traced.contains(&program.id()), "{traced:?}");
 }
 
-/// Files that a process holds open though they are deleted, of those in these folders.
-fn deleted_and_held(pid: u32, folders: &[&Path]) -> Vec<String> {
+/// What a process holds open.
+fn descriptors(pid: u32) -> impl Iterator<Item = String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let files = descriptors.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()));
+    descriptors.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+}
+
+/// Links by which probes stand. Each keeps its file, deleted or not.
+fn links(pid: u32) -> usize {
+    descriptors(pid)
+        .filter(|file| file.contains("bpf_link") || file.contains("bpf-link") || file.contains("perf_event"))
+        .count()
+}
+
+/// Files that a process holds open or has mapped though they are deleted, of those in these folders.
+fn deleted_and_held(pid: u32, folders: &[&Path]) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mapped = maps.lines().filter_map(|line| Some(line[line.find('/')?..].to_owned()));
+    let files = descriptors(pid).chain(mapped.collect::<Vec<_>>());
     let is_in = |file: &String| folders.iter().any(|folder| file.starts_with(&folder.display().to_string()));
     files.filter(|file| file.ends_with("(deleted)") && is_in(file)).collect()
 }
@@ -262,6 +276,7 @@ fn what_was_replaced_and_is_mapped_by_nobody_is_let_go_and_what_took_its_place_i
     let path = folder.path().join("lt-deployed");
     let flags = ["--exact", "--comm", "lt-deployed", "--keep-files", "1s", "--epoch", "250ms"];
     let agent = attach(&flags);
+    let links_before = links(agent.pid());
     let mut deployed = Vec::new();
     for _ in 0..3 {
         fs::copy(&executable, &path).unwrap();
@@ -275,14 +290,14 @@ fn what_was_replaced_and_is_mapped_by_nobody_is_let_go_and_what_took_its_place_i
         fs::remove_file(&path).unwrap();
         // What runs is not let go.
         thread::sleep(Duration::from_secs(2));
-        assert!(!held().is_empty());
+        assert!(!held().is_empty() && links(agent.pid()) > links_before);
         program.stop().unwrap();
         drop(program);
         let until = Instant::now() + Duration::from_secs(20);
-        while !held().is_empty() && Instant::now() < until {
+        while !(held().is_empty() && links(agent.pid()) == links_before) && Instant::now() < until {
             thread::sleep(Duration::from_millis(100));
         }
-        assert_eq!(held(), [""; 0]);
+        assert_eq!((held(), links(agent.pid())), (Vec::new(), links_before));
     }
     let report = agent.stop().unwrap();
     // By its name, though the file is gone.

@@ -84,15 +84,21 @@ fn check_file(root: &Path, file: &Path, findings: &mut Findings) -> Result<()> {
 
 /// Lines of blocks of code in documentation, and their languages. `cargo test --doc` is not a part of `cargo xtask test`: it
 /// compiles for two minutes.
-fn examples<'text>(text: &'text str) -> impl Iterator<Item = (usize, &'text str)> {
-    let fence = |(at, line): (usize, &'text str)| {
+fn examples(text: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut is_within) = (Vec::new(), false);
+    for (at, line) in text.lines().enumerate() {
         let line = line.trim_start();
-        let comment = line.strip_prefix("///").or(line.strip_prefix("//!"))?;
-        Some((at + 1, comment.trim_start().strip_prefix("```")?.trim_end()))
-    };
-    let fences = text.lines().enumerate().filter_map(fence);
-    // Each second one is an end.
-    fences.step_by(2)
+        let Some(comment) = line.strip_prefix("///").or(line.strip_prefix("//!")) else {
+            is_within = false;
+            continue;
+        };
+        let Some(language) = comment.trim_start().strip_prefix("```") else { continue };
+        if !is_within {
+            found.push((at + 1, language.trim_end()));
+        }
+        is_within = !is_within;
+    }
+    found
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -5,7 +5,8 @@ use std::fmt;
 
 use leaktrace_common::process::ProcessId;
 
-/// A file with code, given out by the agent once per distinct file (device, inode, build id).
+/// A file with code, given out by the agent once per distinct file (device and inode); one that was let go and comes back has
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BinaryId(pub u32);
 

@@ -1,7 +1,7 @@
 //! Which JavaScript heap a stack allocates in. Counters and ages at death are kept per stack, and two workers may run
 //! the same functions: what dies in one says nothing of the other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use leaktrace_common::{process::ProcessId, stack::StackId};
 
@@ -33,6 +33,12 @@ impl Isolates {
                 self.of_mark.entry((process, mark)).or_default().extend(heaps());
             }
         }
+    }
+
+    /// Forgets processes whose books are closed.
+    pub(super) fn forget(&mut self, gone: &HashSet<ProcessId>) {
+        self.of_stack.retain(|(process, _), _| !gone.contains(process));
+        self.of_mark.retain(|(process, _), _| !gone.contains(process));
     }
 
     /// Whether the stack may have allocated in this heap. One that nothing is known of may have in any.

@@ -216,6 +216,7 @@ impl Judges {
         if !processes.is_empty() {
             self.heaps.retain(|(process, _), _| !processes.contains(process));
             self.unreachable.retain(|process, _| !processes.contains(process));
+            self.isolates.forget(processes);
         }
         if !processes.is_empty() || !binaries.is_empty() {
             self.frames.forget(gone);

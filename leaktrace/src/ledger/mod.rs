@@ -205,6 +205,9 @@ impl Ledger {
         let used: HashSet<BinaryId> = self.attribution.binaries().chain(in_stacks).collect();
         let gone = self.binaries.extract_if(|id, _| !held.contains(id) && !used.contains(id));
         let gone: HashSet<BinaryId> = gone.map(|(id, _)| id).collect();
+        if gone.is_empty() {
+            return gone;
+        }
         self.places.retain(|place| place.binary().is_none_or(|id| !gone.contains(&id)));
         gone
     }

@@ -7,7 +7,7 @@ use leaktrace_common::{
 };
 
 use super::*;
-use crate::event::{Backing, Event, FileOffset, Mapping, Mappings, ProcessEvent, Region, Stack};
+use crate::event::{Backing, Binary, Event, FileOffset, Mapping, Mappings, ProcessEvent, Region, Stack};
 
 const ONE: ProcessId = ProcessId(1);
 const TWO: ProcessId = ProcessId(2);
@@ -219,4 +219,27 @@ fn blocks_of_unknown_stacks_keep_their_process_and_the_sums_stay_right() {
     assert_eq!(sum, Totals { allocs: 5, alloc_bytes: 50, frees: 2, freed_bytes: 20 });
     assert_eq!(ledger.discrepancies().count(), 0);
     assert_eq!(ledger.processes().count(), 2, "no process of number 0");
+}
+
+#[test]
+fn a_file_is_forgotten_when_no_process_has_it_and_no_stack_is_in_it() {
+    let named = |id| Event::Binary(Binary { id: BinaryId(id), path: format!("/lib/{id}") });
+    let mut ledger = ledger(&[named(1), named(2), named(3), mapped(ONE, 0, 1), stack(ONE, A, &[0x10])]);
+    // Another file took the place of the first: the stack is in that one all the same.
+    ledger.apply(&mapped(ONE, 0, 2));
+    let forgotten = |ledger: &mut Ledger, held: &[u32]| {
+        let mut gone: Vec<u32> = ledger
+            .forget_binaries_but(&held.iter().map(|id| BinaryId(*id)).collect())
+            .iter()
+            .map(|id| id.0)
+            .collect();
+        gone.sort_unstable();
+        gone
+    };
+    assert_eq!(forgotten(&mut ledger, &[3]), [0; 0]);
+    assert_eq!(forgotten(&mut ledger, &[]), [3]);
+    assert_eq!((ledger.binary(BinaryId(1)), ledger.places().len()), (Some("/lib/1"), 1));
+    ledger.retire(&HashSet::from([ONE]));
+    assert_eq!(forgotten(&mut ledger, &[]), [1, 2]);
+    assert_eq!((ledger.binary(BinaryId(1)), ledger.places().len()), (None, 0));
 }

@@ -26,9 +26,9 @@ const LARGEST: u64 = 4 << 30;
 pub struct FileId {
     device: u64,
     inode: u64,
-    size: u64,
+    pub size: u64,
     /// Seconds and nanoseconds.
-    modified: (i64, i64),
+    pub modified: (i64, i64),
 }
 
 impl FileId {

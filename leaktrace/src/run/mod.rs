@@ -55,7 +55,7 @@ use crate::{
     symbolize::Names,
 };
 
-/// How often tables are cleared of programs that are gone, when any went.
+/// How often tables are cleared of programs that are gone, when any went, and processes are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Traces as planned and prints the report.

@@ -1,10 +1,6 @@
 //! Probes that are placed, taken back and placed again together.
 
-use std::{
-    collections::{HashMap, HashSet},
-    num::NonZeroU32,
-    sync::Arc,
-};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use super::probes::KnownBinary;
 use crate::{
@@ -61,14 +57,16 @@ impl Placed {
     /// nor anybody else. Those with links of their own it takes one after another in any case. `until` is kept until they are gone.
     pub(super) fn lift<T: Send + Sync + 'static>(&mut self, until: &Arc<T>) {
         self.are_lifted = true;
-        take_back(self.standing.drain(..).map(|(_, probe)| probe), until);
+        let standing = self.standing.drain(..).map(|(_, probe)| probe);
+        let (alone, others): (Vec<_>, Vec<_>) = standing.partition(|probe| probe.turn().is_some());
+        let others = others.into_iter().map(|probe| vec![probe]);
+        others.chain([alone]).for_each(|probes| take_back(probes, until));
     }
 
-    /// Those in these files stand no more, and are not placed again.
-    pub(super) fn forget(&mut self, gone: &HashSet<BinaryId>) {
-        self.places.retain(|(id, ..)| !gone.contains(id));
-        let theirs = self.standing.extract_if(.., |(id, _)| gone.contains(id));
-        take_back(theirs.map(|(_, probe)| probe), &Arc::new(()));
+    /// Those in this file are not placed again; the ones that stand are handed over, as they were placed.
+    pub(super) fn forget(&mut self, gone: BinaryId) -> Vec<Probe> {
+        self.places.retain(|(id, ..)| *id != gone);
+        self.standing.extract_if(.., |(id, _)| *id == gone).map(|(_, probe)| probe).collect()
     }
 
     /// Places those again that were taken back, wherever there is still a process.
@@ -101,16 +99,15 @@ impl Placed {
     }
 }
 
-/// `until` is kept until they are gone.
-fn take_back<T: Send + Sync + 'static>(probes: impl Iterator<Item = Probe>, until: &Arc<T>) {
-    let (alone, others): (Vec<_>, Vec<_>) = probes.partition(|probe| probe.turn().is_some());
-    let others = others.into_iter().map(|probe| vec![probe]);
-    for probes in others.chain([alone]).filter(|probes| !probes.is_empty()) {
-        let until = Arc::clone(until);
-        // Where there can be no thread they are dropped here and now.
-        let _ = std::thread::Builder::new().spawn(move || {
-            drop(probes);
-            drop(until);
-        });
+/// One after another. `until` is kept until they are gone.
+pub(super) fn take_back<T: Send + Sync + 'static>(probes: Vec<Probe>, until: &Arc<T>) {
+    if probes.is_empty() {
+        return;
     }
+    let until = Arc::clone(until);
+    // Where there can be no thread they are dropped here and now.
+    let _ = std::thread::Builder::new().spawn(move || {
+        drop(probes);
+        drop(until);
+    });
 }

@@ -9,28 +9,37 @@ use std::{
     fs::File,
     io,
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
 };
 
 use leaktrace_common::v8::Point;
 
 use self::{
-    numbers::{Hooked, Numbers},
+    numbers::{Content, Hooked, Numbers},
     places::{cookie_of, is_frequent, places, program_of},
     read::Read,
 };
-use super::{Failure, engines::BuiltinsInFile, placed::Placed};
+use super::{
+    Failure,
+    engines::BuiltinsInFile,
+    placed::{Placed, take_back},
+};
 use crate::{
     event::BinaryId,
     kernel::{
         Kernel,
-        attach::{AttachError, Place, Program},
+        attach::{AttachError, Place, Probe, Program},
     },
     probe_site::Returns,
-    process::{MappingKind, OpenBinary},
+    process::{FileId, MappingKind, OpenBinary},
     runtime::v8::detect::{Detected, Unusable, V8},
     target::{FoundHook, Hooks, NoAllocator, Wanted},
 };
+
+/// Taking a file's probes back takes some 100 ms, before Linux 6.11 seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A file and what is probed in it.
 pub(super) struct KnownBinary {
@@ -87,7 +96,7 @@ pub(super) struct Attached {
     pub(super) engine_probes: usize,
 }
 
-/// Every file seen and every probe placed.
+/// The files that are held, and the probes placed in them.
 pub(super) struct Probes {
     wanted: Wanted,
     /// Only these files, by device and inode, if the user named some.
@@ -101,12 +110,14 @@ pub(super) struct Probes {
     of_refills: Placed,
     of_engines: Placed,
     /// Programs with a probe on an instruction that the kernel has to single-step.
-    stepped: HashSet<Program>,
+    stepped: HashSet<(Program, BinaryId)>,
     binaries: HashMap<BinaryId, KnownBinary>,
     next_binary: u32,
     by_inode: HashMap<(u64, u64), BinaryId>,
     by_mapping: HashMap<MappingKind, BinaryId>,
     numbers: Numbers,
+    /// Files whose probes are being taken back, by device and inode, until nothing holds on to that.
+    going: Vec<((u64, u64), Weak<()>)>,
 }
 
 impl Probes {
@@ -132,6 +143,7 @@ impl Probes {
             by_inode: HashMap::new(),
             by_mapping: HashMap::new(),
             numbers: Numbers::default(),
+            going: Vec::new(),
         }
     }
 
@@ -151,6 +163,7 @@ impl Probes {
         if let Some(id) = self.by_inode.get(&key) {
             return (*id, false);
         }
+        self.wait_until_gone(key);
         let id = BinaryId(self.next_binary);
         self.next_binary += 1;
         let chosen = self.only.as_ref().is_none_or(|only| only.contains(&key));
@@ -159,7 +172,9 @@ impl Probes {
         let found = hooks.as_ref().map_or(&[][..], |hooks| &hooks.found);
         let names = found.iter().map(|hook| hook.symbol.clone()).collect();
         let points = if let Detected::Usable(v8) = &v8 { v8.points.len() } else { 0 };
-        let first_hook = self.numbers.first(Hooked { build_id, glibc, names, points });
+        let stamp = |id: FileId| Content::Stamp(id.size, id.modified);
+        let content = build_id.map(Content::BuildId).or_else(|| FileId::of(file.file()).ok().map(stamp));
+        let first_hook = self.numbers.first(Hooked { content, glibc, names, points });
         if first_hook.is_none() {
             (hooks, v8) = (Err(NoAllocator::TooMany), Detected::NotV8);
         }
@@ -168,6 +183,15 @@ impl Probes {
         let known = KnownBinary { file, debug, hooks, glibc, v8, builtins, first_hook, attached };
         self.binaries.insert(id, known);
         (id, true)
+    }
+
+    /// A file that comes back while its probes are taken back would be probed twice for a moment, and each call be seen twice.
+    fn wait_until_gone(&self, file: (u64, u64)) {
+        let Some((_, going)) = self.going.iter().find(|(other, _)| *other == file) else { return };
+        let until = Instant::now() + PATIENCE;
+        while going.strong_count() > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The file's own descriptor and its debug file's, for whoever looks names up; once.
@@ -188,9 +212,18 @@ impl Probes {
 
     /// Files that no process has any more: their probes are taken back, and they are closed.
     pub(super) fn forget(&mut self, gone: &HashSet<BinaryId>) {
-        for placed in [&mut self.of_heap, &mut self.of_refills, &mut self.of_engines] {
-            placed.forget(gone);
+        self.going.retain(|(_, going)| going.strong_count() > 0);
+        for id in gone {
+            let Some(known) = self.binaries.get(id) else { continue };
+            let placed = [&mut self.of_heap, &mut self.of_refills, &mut self.of_engines].into_iter();
+            let mut probes: Vec<Probe> = placed.flat_map(|placed| placed.forget(*id)).collect();
+            // The other way round than they were placed: no block must be seen to come and never to go.
+            probes.reverse();
+            let going = Arc::new(());
+            self.going.push(((known.file.device, known.file.inode), Arc::downgrade(&going)));
+            take_back(probes, &going);
         }
+        self.stepped.retain(|(_, id)| !gone.contains(id));
         self.by_inode.retain(|_, id| !gone.contains(id));
         self.by_mapping.retain(|_, id| !gone.contains(id));
         self.binaries.retain(|id, _| !gone.contains(id));
@@ -243,7 +276,7 @@ impl Probes {
 
     /// Whether a probe of this program is single-stepped.
     pub(super) fn is_stepped(&self, program: Program) -> bool {
-        self.stepped.contains(&program)
+        self.stepped.iter().any(|(other, _)| *other == program)
     }
 
     pub(super) fn has_stepped(&self) -> bool {
@@ -330,7 +363,7 @@ impl Probes {
                 places_of.push(Place { program, offset, cookie: cookie.pack() });
                 attached.probes += 1;
                 attached.slow += usize::from(!cheap);
-                self.stepped.extend((!cheap).then_some(program));
+                self.stepped.extend((!cheap).then_some((program, id)));
             }
             if let Returns::AtRet { incomplete: true, .. } = hook.returns {
                 attached.incomplete += 1;

@@ -269,9 +269,9 @@ impl Session {
         self.admit_candidates()?;
         // Before a worker ends, with which go its functions.
         self.engines.retry(&self.kernel);
-        self.refresh_mappings();
+        self.refresh_mappings()?;
         for (process, pid) in std::mem::take(&mut self.remapped) {
-            self.make_room(process, pid);
+            self.make_room(process, pid)?;
             self.update_tables(process, pid);
         }
         Ok(())

@@ -58,9 +58,13 @@ impl Spaces {
         self.0.insert(tgid, vec![space]);
     }
 
-    /// The files that are mapped.
+    /// The files that are mapped, by the programs that run now.
     pub(super) fn binaries(&self) -> impl Iterator<Item = BinaryId> {
-        self.0.values().flatten().flat_map(|space| &space.mappings).filter_map(Mapping::binary)
+        let now = self.0.values().flat_map(|spaces| {
+            let is_new = |space: &&Space| space.process.is_none();
+            spaces.iter().filter(is_new).chain(spaces.last())
+        });
+        now.flat_map(|space| &space.mappings).filter_map(Mapping::binary)
     }
 
     pub(super) fn watches(&self, tgid: u32) -> bool {
@@ -156,9 +160,12 @@ impl Spaces {
     /// The kernel side told the id of the program that an exec before `at` started.
     pub(super) fn bind(&mut self, tgid: u32, at: u64, process: ProcessId) -> Option<&Space> {
         let spaces = self.0.get_mut(&tgid)?;
-        let space = spaces.iter_mut().rev().find(|space| space.since <= at)?;
-        space.process = Some(process);
-        Some(space)
+        let bound = spaces.iter().rposition(|space| space.since <= at)?;
+        spaces[bound].process = Some(process);
+        // Of the program before it stacks may still be on their way, of earlier ones there are none.
+        let old = bound.saturating_sub(1);
+        spaces.drain(..old);
+        spaces.get(bound - old)
     }
 
     /// The process is gone for good.
@@ -183,6 +190,22 @@ mod tests {
 
     fn mapping(start: u64) -> Mapping {
         Mapping { start, end: start + 0x1000, offset: FileOffset(0), backing: Backing::Anonymous }
+    }
+
+    #[test]
+    fn programs_of_long_ago_are_forgotten_and_of_the_last_ones_files_are_not_mapped_any_more() {
+        let mut spaces = Spaces::default();
+        let code = |id| Mapping { backing: Backing::Binary(BinaryId(id)), ..mapping(0x1000) };
+        spaces.watch(7, ProcessId(1), "sh", &[code(1)]);
+        for id in 2..9 {
+            let at = u64::from(id) * 100;
+            spaces.exec(7, at, "service".to_owned());
+            spaces.map(7, at + 10, code(id));
+            assert!(spaces.binaries().any(|binary| binary == BinaryId(id)), "not told of yet, and mapped");
+            spaces.bind(7, at + 50, ProcessId(id)).unwrap();
+        }
+        let last: Vec<BinaryId> = spaces.binaries().collect();
+        assert_eq!((last, spaces.0[&7].len()), (vec![BinaryId(8)], 2));
     }
 
     fn starts(space: &Space) -> Vec<u64> {

@@ -1,8 +1,8 @@
 //! Names from ELF files and DWARF, by blazesym.
 //!
 //! Every file is an open descriptor that blazesym is given as `/proc/self/fd/N`, so names outlive the file and the
-//! process. The descriptors are never closed, which keeps N, the key of blazesym's cache, from meaning
-//! two files. Separate debug files come with the file, as they are to be found below the root of its process.
+//! process. Before one is closed that was read, all that blazesym keeps is given up: N, the key of its cache, may mean
+//! another file then. Separate debug files come with the file, as they are to be found below the root of its process.
 //! blazesym looks for them too, but below its own root, and by build id only where there is a debug link.
 
 use std::{

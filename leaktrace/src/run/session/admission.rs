@@ -30,6 +30,8 @@ pub(super) struct Admission {
     selection: Selection,
     /// Those that ran another program since the last look and are not traced.
     candidates: Vec<u32>,
+    /// Those that are looked at after them: none has begun just now.
+    rest: Vec<u32>,
     /// Those that did so and are.
     changed: Vec<u32>,
     passed_over: HashMap<u32, PassedOver>,
@@ -85,11 +87,17 @@ impl Admission {
         Self {
             selection,
             candidates: Vec::new(),
+            rest: Vec::new(),
             changed: Vec::new(),
             passed_over: HashMap::new(),
             unread: 0,
             disuse: Disuse::new(kept),
         }
+    }
+
+    /// Whether processes wait to be looked at.
+    pub(super) const fn has_waiting(&self) -> bool {
+        !self.candidates.is_empty() || !self.rest.is_empty()
     }
 }
 
@@ -136,6 +144,8 @@ impl Session {
         let Some(admission) = &mut self.admission else { return Ok(()) };
         let changed = std::mem::take(&mut admission.changed);
         let mut candidates = std::mem::take(&mut admission.candidates);
+        let began = candidates.len();
+        candidates.append(&mut admission.rest);
         for tgid in changed {
             self.keep_if_wanted(tgid)?;
         }
@@ -148,9 +158,10 @@ impl Session {
                 break;
             }
         }
-        // Those that came meanwhile are behind them.
-        candidates.drain(..admitted);
         if let Some(admission) = &mut self.admission {
+            admission.rest = candidates.split_off(began.max(admitted));
+            candidates.drain(..admitted.min(began));
+            // Those that came meanwhile are behind them.
             candidates.append(&mut admission.candidates);
             admission.candidates = candidates;
         }
@@ -163,9 +174,7 @@ impl Session {
         let all = crate::process::all().map_err(|source| Failure::Io { doing: "listing /proc", source })?;
         let there: HashSet<u32> = all.iter().copied().collect();
         admission.passed_over.retain(|pid, _| there.contains(pid));
-        let waiting: HashSet<u32> = admission.candidates.iter().copied().collect();
-        let new = all.into_iter().filter(|pid| !waiting.contains(pid) && !self.spaces.watches(*pid));
-        admission.candidates.extend(new);
+        admission.rest = all.into_iter().filter(|pid| !self.spaces.watches(*pid)).collect();
         Ok(())
     }
 

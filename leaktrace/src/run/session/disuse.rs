@@ -21,11 +21,18 @@ pub(super) struct Disuse {
     kept: u64,
     next_look: u64,
     since: HashMap<BinaryId, u64>,
+    /// Those that were mapped since the last look: by a program that has ended before this one, maybe.
+    touched: HashSet<BinaryId>,
 }
 
 impl Disuse {
     pub(super) fn new(kept: Duration) -> Self {
-        Self { kept: kept.as_nanos() as u64, next_look: 0, since: HashMap::new() }
+        Self { kept: kept.as_nanos() as u64, next_look: 0, since: HashMap::new(), touched: HashSet::new() }
+    }
+
+    /// A process has mapped the file.
+    pub(super) fn touch(&mut self, id: BinaryId) {
+        self.touched.insert(id);
     }
 
     /// Whether it is time for another look; each takes all that is mapped.
@@ -44,8 +51,10 @@ impl Disuse {
         held: impl Iterator<Item = BinaryId>,
         used: &HashSet<BinaryId>,
     ) -> HashSet<BinaryId> {
-        self.since.retain(|id, _| !used.contains(id));
-        let unused = held.filter(|id| !used.contains(id));
+        let touched = std::mem::take(&mut self.touched);
+        let is_used = |id: &BinaryId| used.contains(id) || touched.contains(id);
+        self.since.retain(|id, _| !is_used(id));
+        let unused = held.filter(|id| !is_used(id));
         let gone: HashSet<BinaryId> =
             unused.filter(|id| now - *self.since.entry(*id).or_insert(now) >= self.kept).collect();
         self.since.retain(|id, _| !gone.contains(id));
@@ -59,7 +68,8 @@ impl Session {
     pub(super) fn drop_unused_files(&mut self, names: &mut Names) -> HashSet<BinaryId> {
         let now = clock::now();
         let Some(admission) = &mut self.admission else { return HashSet::new() };
-        if !admission.disuse.is_due(now) {
+        // Whoever waits to be traced may have mapped them.
+        if admission.has_waiting() || !admission.disuse.is_due(now) {
             return HashSet::new();
         }
         let mappings = self.targets.iter().flat_map(|target| self.ledger.mappings(target.process));
@@ -97,6 +107,17 @@ mod tests {
         assert!(look(110, &[1]).is_empty(), "it was in use at 90");
         assert!(look(209, &[1]).is_empty());
         assert_eq!(look(210, &[1]), ids(&[2]));
+    }
+
+    #[test]
+    fn a_file_of_programs_that_are_never_seen_at_a_look_stays() {
+        let mut disuse = Disuse::new(Duration::from_nanos(100));
+        for now in (0..1000).step_by(10) {
+            disuse.touch(BinaryId(1));
+            assert!(disuse.look(now, [BinaryId(1)].into_iter(), &ids(&[])).is_empty());
+        }
+        assert!(disuse.look(1000, [BinaryId(1)].into_iter(), &ids(&[])).is_empty());
+        assert_eq!(disuse.look(1100, [BinaryId(1)].into_iter(), &ids(&[])), ids(&[1]));
     }
 
     #[test]

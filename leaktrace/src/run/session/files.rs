@@ -13,6 +13,7 @@ use crate::{
     event::{self, Backing, BinaryId, Event, FileOffset},
     kernel::attach::AttachError,
     process::{Mapping, MappingKind, OpenBinary, ProcessError},
+    target::NoAllocator,
 };
 
 impl Session {
@@ -74,6 +75,9 @@ impl Session {
                 let function = name.to_owned();
                 self.say(&Event::Hooked(event::Hooked { number, function, javascript: true }));
             }
+            if let Some(why @ NoAllocator::TooMany) = self.probes.why_not(id) {
+                self.notices.push(Notice::Unseen(format!("{}: {why}", self.probes.name(id))));
+            }
             if let Some(unusable) = self.probes.unusable(id) {
                 self.notices.push(Notice::Unseen(unusable.to_string()));
             }
@@ -108,12 +112,18 @@ impl Session {
     }
 
     fn file_behind(&mut self, pid: u32, mapping: &Mapping) -> Result<Option<BinaryId>, ProcessError> {
-        if let Some(id) = self.probes.mapped_as(&mapping.kind) {
-            return Ok(Some(id));
+        let id = match self.probes.mapped_as(&mapping.kind) {
+            Some(id) => id,
+            None => {
+                let Some(file) = OpenBinary::behind(pid, mapping)? else { return Ok(None) };
+                let id = self.register(file);
+                self.probes.is_mapped_as(id, mapping.kind.clone());
+                id
+            }
+        };
+        if let Some(admission) = &mut self.admission {
+            admission.disuse.touch(id);
         }
-        let Some(file) = OpenBinary::behind(pid, mapping)? else { return Ok(None) };
-        let id = self.register(file);
-        self.probes.is_mapped_as(id, mapping.kind.clone());
         Ok(Some(id))
     }
 

@@ -156,7 +156,7 @@ impl Session {
 
     /// Asks /proc again: for processes with an address on a stack that no mapping event told of, and for all
     /// where such events were lost.
-    pub(super) fn refresh_mappings(&mut self) {
+    pub(super) fn refresh_mappings(&mut self) -> Result<(), Failure> {
         let mut stale: Vec<ProcessId> = self.ledger.unattributed().collect();
         if self.mapped.lost > self.mappings_lost {
             self.mappings_lost = self.mapped.lost;
@@ -164,34 +164,50 @@ impl Session {
         }
         for process in stale {
             let Some(pid) = self.pid_of(process) else { continue };
-            let Some(list) = self.reread(pid) else { continue };
+            let Some(list) = self.reread(process, pid)? else { continue };
             self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         }
+        Ok(())
     }
 
     /// What is unmapped is told by nothing, so that a process which maps code at ever new places has ever more of it
     /// in the books. Before its tables are full only what is there is kept.
-    pub(super) fn make_room(&mut self, process: ProcessId, pid: u32) {
+    pub(super) fn make_room(&mut self, process: ProcessId, pid: u32) -> Result<(), Failure> {
         let known = self.ledger.mappings(process).len();
         // If most of it is still there, not again before there is as much more.
         let least = self.crowded.get(&process).map_or(MAX_MAPPINGS, |after| MAX_MAPPINGS.max(after * 5 / 4));
         if known <= least {
-            return;
+            return Ok(());
         }
-        let Some(list) = self.reread(pid) else { return };
+        let Some(list) = self.reread(process, pid)? else { return Ok(()) };
         self.crowded.insert(process, list.len());
         self.spaces.reread(pid, process, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: true }));
         // This was for the update that follows.
         self.remapped.remove(&process);
+        Ok(())
     }
 
     /// The executable mappings as /proc has them; none where the process is gone.
-    fn reread(&mut self, pid: u32) -> Option<Vec<event::Mapping>> {
-        let mappings = Mappings::read(pid).ok()?;
-        let executable = mappings.iter().filter(|mapping| mapping.executable);
-        let placed = executable.filter_map(|mapping| self.place(pid, mapping).ok().flatten());
-        Some(placed.map(|(mapped, _)| mapped).collect())
+    fn reread(&mut self, process: ProcessId, pid: u32) -> Result<Option<Vec<event::Mapping>>, Failure> {
+        let Ok(mappings) = Mappings::read(pid) else { return Ok(None) };
+        let (mut list, mut files) = (Vec::new(), Vec::new());
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            match self.place(pid, mapping) {
+                Ok(placed) => {
+                    list.extend(placed.as_ref().map(|(mapped, _)| *mapped));
+                    files.extend(placed.and_then(|(_, file)| file));
+                }
+                // It was opened before it was replaced, maybe.
+                Err(_) => {
+                    let known = self.ledger.mappings(process).iter();
+                    list.extend(known.filter(|known| known.start < mapping.end && mapping.start < known.end));
+                }
+            }
+        }
+        // One that nobody told of may hold an allocator.
+        files.into_iter().try_for_each(|file| self.attach_late(pid, file))?;
+        Ok(Some(list))
     }
 
     /// Takes leave of processes that have ended.

@@ -11,6 +11,7 @@ const WINDOWS_AN_EPOCH: u32 = 3;
 const LEAST: Duration = Duration::from_millis(20);
 /// Where hundreds of files are probed their probes cost while the others are placed: a window may take so many times that.
 const PLACINGS: f64 = 2.0;
+const PLACING_HALVES: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
@@ -38,6 +39,8 @@ impl Budget {
         self.own_ns += own_ns;
         self.spent_ns += spent_ns;
         let earned = own_ns as f64 * self.share;
+        // What it costs to place them depends on what the processes do just then.
+        self.placing_ns *= 0.5f64.powf(time.as_secs_f64() / PLACING_HALVES.as_secs_f64());
         let most = (MOST.as_nanos() as f64).max(PLACINGS * self.placing_ns);
         self.credit_ns = (self.credit_ns + earned - spent_ns as f64).min(most);
         if !time.is_zero() {
@@ -150,6 +153,19 @@ mod tests {
         assert_eq!(own.of(100_000, 100 * MS, 105 * MS), MS);
         assert_eq!(own.of(100_000, 100 * MS, 95 * MS), 3 * MS);
         assert_eq!(own.of(100_000, 100 * MS, 80 * MS), 3 * MS);
+    }
+
+    #[test]
+    fn a_window_waits_for_what_its_probes_will_cost_but_not_for_long() {
+        let mut budget = Budget::new(0.05, Duration::from_secs(30));
+        budget.placed(1200 * MS);
+        passed(&mut budget, 50, 0, 0);
+        assert!(!budget.affords_window());
+        // They do nothing more: it would cost nothing by now.
+        for _ in 0..60 * 1000 / 50 {
+            passed(&mut budget, 50, 0, 0);
+        }
+        assert!(budget.affords_window());
     }
 
     #[test]

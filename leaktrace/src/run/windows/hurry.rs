@@ -6,7 +6,7 @@ use rustix::process::{getpriority_process, setpriority_process};
 /// seconds.
 const NICE: i32 = -10;
 
-/// The thread that made it goes first while it is there.
+/// The thread that made it goes first while it is there, among those of its control group; and what threads it starts.
 pub(super) struct Hurry(());
 
 impl Hurry {
@@ -14,7 +14,7 @@ impl Hurry {
     pub(super) fn begin() -> Option<Self> {
         let is_ordinary = getpriority_process(None).ok()? == 0;
         // Of the calling thread alone.
-        (is_ordinary && setpriority_process(None, NICE).is_ok()).then_some(Self(()))
+        (is_ordinary && setpriority_process(None, NICE).is_ok()).then(|| Self(()))
     }
 }
 
@@ -30,12 +30,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_asked_for_another_priority_keeps_it() {
+        let asked = || {
+            setpriority_process(None, 7).unwrap();
+            let is_there = Hurry::begin().is_some();
+            (is_there, getpriority_process(None).unwrap())
+        };
+        assert_eq!(std::thread::spawn(asked).join().unwrap(), (false, 7));
+    }
+
+    #[test]
     fn a_hurry_ends_and_is_of_its_thread_alone() {
         let before = getpriority_process(None).unwrap();
+        let (begin, begun) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            begun.recv().unwrap();
+            getpriority_process(None).unwrap()
+        });
         if let Some(hurry) = Hurry::begin() {
             assert_eq!(getpriority_process(None).unwrap(), NICE);
             // A hurry within another is none.
             assert!(Hurry::begin().is_none());
+            begin.send(()).unwrap();
+            assert_eq!(other.join().unwrap(), before);
             drop(hurry);
         }
         assert_eq!(getpriority_process(None).unwrap(), before);
