@@ -27,12 +27,15 @@ use crate::{
 /// Files of which blazesym keeps what it read. It forgets none by itself, and of a large program that is some ten megabytes; but
 /// names that were found stay with who asked, so that a file is seldom asked again.
 const MOST_FILES: usize = 32;
+/// The same by their size, of which what it keeps is a part: a browser's file is as large as those of twenty services.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// Everything that the thread holds.
 pub(super) struct Blaze {
     symbolizer: blazesym::symbolize::Symbolizer,
     /// Those that it has read.
-    read: HashSet<BinaryId>,
+    /// With their sizes.
+    read: HashMap<BinaryId, u64>,
     binaries: HashMap<BinaryId, Files>,
     perf_maps: HashMap<leaktrace_common::process::ProcessId, PerfMap<File>>,
     vdso: Option<u64>,
@@ -49,7 +52,7 @@ impl Blaze {
     pub(super) fn new() -> Self {
         Self {
             symbolizer: symbolizer(),
-            read: HashSet::new(),
+            read: HashMap::new(),
             binaries: HashMap::new(),
             perf_maps: HashMap::new(),
             vdso: own_vdso(),
@@ -74,9 +77,28 @@ impl Blaze {
     pub(super) fn forget_binaries(&mut self, gone: &HashSet<BinaryId>) {
         self.binaries.retain(|id, _| !gone.contains(id));
         // What was read goes by the number of its descriptor, which the next file may have.
-        if !self.read.is_disjoint(gone) {
+        if gone.iter().any(|id| self.read.contains_key(id)) {
             self.forget_read();
         }
+    }
+
+    /// Before another file is read.
+    fn make_room(&mut self, next: BinaryId) {
+        if self.read.contains_key(&next) {
+            return;
+        }
+        let size = |file: &File| file.metadata().map_or(0, |found| found.len());
+        let files = self
+            .binaries
+            .get(&next)
+            .into_iter()
+            .flat_map(|Files { code, debug, .. }| [Some(code), debug.as_ref()]);
+        let size = files.flatten().map(size).sum::<u64>();
+        let is_full = self.read.len() >= MOST_FILES || size + self.read.values().sum::<u64>() > MOST_BYTES;
+        if is_full && !self.read.is_empty() {
+            self.forget_read();
+        }
+        self.read.insert(next, size);
     }
 
     fn forget_read(&mut self) {
@@ -107,10 +129,7 @@ impl Blaze {
             }
         }
         for (binary, offsets) in by_binary {
-            if self.read.len() >= MOST_FILES && !self.read.contains(&binary) {
-                self.forget_read();
-            }
-            self.read.insert(binary);
+            self.make_room(binary);
             let named = self.name_binary(binary, &offsets);
             answers.extend(
                 offsets

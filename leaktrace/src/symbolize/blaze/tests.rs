@@ -257,3 +257,58 @@ fn more_files_than_are_kept_in_memory_are_all_named() {
         assert!(blaze.read.len() <= MOST_FILES);
     }
 }
+
+#[test]
+fn large_files_are_not_kept_in_memory_together() {
+    let folder = Folder::new("large-files");
+    let Some(program) = folder.compile() else { return };
+    let offset = offset_of(&program, "outer");
+    // Behind the sections are zeros that take no room on the disk.
+    File::options().write(true).open(&program).unwrap().set_len(MOST_BYTES / 2 - 1).unwrap();
+    let mut blaze = Blaze::new();
+    for id in (0..5).map(BinaryId) {
+        blaze.add_binary(id, File::open(&program).unwrap(), None);
+        let named = blaze.name(&[Place::Binary { binary: id, offset }]);
+        assert!(matches!(named[..], [(_, Named::Known(_))]), "{named:?}");
+        assert!(blaze.read.len() <= 2 && blaze.read.contains_key(&id));
+    }
+    // One that is too large by itself is read all the same, alone.
+    File::options().write(true).open(&program).unwrap().set_len(2 * MOST_BYTES).unwrap();
+    let id = BinaryId(9);
+    blaze.add_binary(id, File::open(&program).unwrap(), None);
+    let named = blaze.name(&[Place::Binary { binary: id, offset }]);
+    assert!(matches!(named[..], [(_, Named::Known(_))]), "{named:?}");
+    assert_eq!(blaze.read.keys().collect::<Vec<_>>(), [&id]);
+}
+
+#[test]
+fn a_file_with_the_number_of_one_that_was_closed_has_its_own_names() {
+    let folder = Folder::new("same-number");
+    let Some(program) = folder.compile() else { return };
+    let offset = offset_of(&program, "outer");
+    let other = folder.0.join("other");
+    std::fs::write(folder.0.join("inline.c"), SOURCE.replace("outer", "later")).unwrap();
+    assert!(folder.run("cc", &["-g", "-O1", "-o", "other", "inline.c"]));
+    let name = |blaze: &mut Blaze, id| {
+        let named = blaze.name(&[Place::Binary { binary: BinaryId(id), offset }]);
+        let [(_, Named::Known(names))] = &named[..] else { panic!("{named:?}") };
+        names.last().unwrap().function.clone()
+    };
+    let mut blaze = Blaze::new();
+    // Another test's thread may take the number first.
+    for id in (0..1000).step_by(2) {
+        let file = File::open(&program).unwrap();
+        let number = file.as_raw_fd();
+        blaze.add_binary(BinaryId(id), file, None);
+        assert_eq!(name(&mut blaze, id), "outer");
+        blaze.forget_binaries(&HashSet::from([BinaryId(id)]));
+        let file = File::open(&other).unwrap();
+        let is_same = file.as_raw_fd() == number;
+        blaze.add_binary(BinaryId(id + 1), file, None);
+        assert_eq!(name(&mut blaze, id + 1), "later");
+        if is_same {
+            return;
+        }
+    }
+    panic!("never the same number");
+}
