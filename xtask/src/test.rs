@@ -21,9 +21,7 @@ use counts::Counts;
 
 /// Files of tests on real processes that keep both cores busy, trace every process, or hold the time that something takes
 /// against a bound: nothing runs beside them.
-const ALONE: [&str; 5] = ["budget", "demo", "fleet", "memory", "system"];
-/// Its tests hold no time against a bound, and wait for the kernel half of the time.
-const IN_PAIRS: &str = "v8_stress";
+const ALONE: [&str; 6] = ["budget", "demo", "fleet", "memory", "system", "v8_stress"];
 /// The one that takes about as long as all others that are not alone.
 const LONGEST: &str = "v8";
 /// So many tests on real processes that failed are run once more: more at one time are no chance.
@@ -97,7 +95,7 @@ fn kernel_tests(checkout: &Checkout, files: &[String]) -> Result<Counts> {
     }
     // They have deadlines, and what else the machine does is not theirs to say. A test that is wrong fails again, and one
     // that did not is told, to be looked into.
-    let again = tests(at_a_time(1, checkout, files).arg("--exact").args(&failed))?;
+    let again = tests(one_at_a_time(checkout, files).arg("--exact").args(&failed))?;
     // If the run itself came to grief, what was not heard of did not pass.
     let is_heard = again.counts.failed == again.failed.len() as u64;
     for name in failed.iter().filter(|name| is_heard && !again.failed.contains(name)) {
@@ -113,16 +111,14 @@ fn side_by_side(checkout: &Checkout, files: &[String]) -> Result<Ran> {
     let (alone, others): (Vec<_>, Vec<_>) =
         files.iter().cloned().partition(|name| ALONE.contains(&name.as_str()));
     let (longest, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == LONGEST);
-    let (in_pairs, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == IN_PAIRS);
-    let run = |files: &[String]| tests(&mut at_a_time(1, checkout, files));
+    let run = |files: &[String]| tests(&mut one_at_a_time(checkout, files));
     let (beside, ran) = thread::scope(|scope| {
         let beside = scope.spawn(|| run(&longest));
         let ran = run(&others);
         (beside.join(), ran)
     });
     let mut all = Ran::default();
-    let beside = beside.map_err(|_| anyhow!("a thread panicked"))?;
-    for ran in [beside, ran, run(&alone), tests(&mut at_a_time(2, checkout, &in_pairs))] {
+    for ran in [beside.map_err(|_| anyhow!("a thread panicked"))?, ran, run(&alone)] {
         let Ran { counts, failed } = ran?;
         all.counts += counts;
         all.failed.extend(failed);
@@ -131,10 +127,10 @@ fn side_by_side(checkout: &Checkout, files: &[String]) -> Result<Ran> {
 }
 
 /// The agent was built for its own package's tests.
-fn at_a_time(threads: usize, checkout: &Checkout, files: &[String]) -> Command {
+fn one_at_a_time(checkout: &Checkout, files: &[String]) -> Command {
     let mut command = cargo_test(checkout, files);
     command.env("LEAKTRACE_BIN", checkout.target().join("debug/leaktrace"));
-    command.arg("--").arg(format!("--test-threads={threads}"));
+    command.args(["--", "--test-threads=1"]);
     command
 }
 
@@ -194,7 +190,7 @@ mod tests {
     #[test]
     fn the_files_that_have_a_place_of_their_own_are_there() {
         let files = files(&Checkout::find().unwrap(), "tests-kernel").unwrap();
-        let named = ALONE.into_iter().chain([LONGEST, IN_PAIRS]);
+        let named = ALONE.into_iter().chain([LONGEST]);
         assert_eq!(named.filter(|name| !files.iter().any(|file| file == name)).collect::<Vec<_>>(), [""; 0]);
     }
 }
