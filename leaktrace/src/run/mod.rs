@@ -175,7 +175,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
             }
             _ = housekeeping.tick() => {
-                // A million live blocks take half a second to read: not unless something has gone.
+                // To read them takes the longer the more lives: not unless something has gone.
                 let looked =
                     if session.has_leavings() { look(&mut session, &mut judging, &mut names) } else { Ok(()) };
                 if let Err(error) = looked.and_then(|()| session.look_for_changed()) { break Err(error) }

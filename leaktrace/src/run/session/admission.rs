@@ -159,11 +159,10 @@ impl Session {
             }
         }
         if let Some(admission) = &mut self.admission {
-            admission.rest = candidates.split_off(began.max(admitted));
-            candidates.drain(..admitted.min(began));
+            let (mut left, rest) = still_waiting(candidates, began, admitted);
             // Those that came meanwhile are behind them.
-            candidates.append(&mut admission.candidates);
-            admission.candidates = candidates;
+            left.append(&mut admission.candidates);
+            (admission.candidates, admission.rest) = (left, rest);
         }
         Ok(())
     }
@@ -303,6 +302,13 @@ impl Session {
     }
 }
 
+/// Of the first `began` and of the others those that are left once so many were looked at.
+fn still_waiting(mut all: Vec<u32>, began: usize, looked_at: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut left = all.split_off(looked_at);
+    let rest = left.split_off(began.saturating_sub(looked_at));
+    (left, rest)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -316,6 +322,15 @@ mod tests {
             Ok(Why::Unread(_)) => Ok("unread"),
             Err(failure) => Err(failure.to_string()),
         }
+    }
+
+    #[test]
+    fn each_is_looked_at_once_and_those_that_have_begun_come_first() {
+        let after = |looked_at| still_waiting(vec![1, 2, 3, 10, 11], 3, looked_at);
+        assert_eq!(after(2), (vec![3], vec![10, 11]));
+        assert_eq!(after(3), (vec![], vec![10, 11]));
+        assert_eq!(after(4), (vec![], vec![11]));
+        assert_eq!(after(5), (vec![], vec![]));
     }
 
     #[test]

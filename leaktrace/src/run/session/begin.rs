@@ -7,11 +7,12 @@ use leaktrace_common::process::{FOLLOW, ProcessId};
 use super::{
     super::{Failure, probes::Attached, watch::Watched},
     Notice, Session, Target,
+    files::Code,
 };
 use crate::{
     event::{self, BinaryId, Event},
     kernel::clock,
-    process::{Identity, Mappings, OpenBinary},
+    process::{Identity, OpenBinary},
 };
 
 impl Session {
@@ -39,28 +40,13 @@ impl Session {
         process: ProcessId,
         comm: &str,
     ) -> Result<Vec<(String, Attached)>, Failure> {
-        let mappings = Mappings::read(pid.get())?;
-        let mut files = Vec::new();
-        let mut list = Vec::new();
-        let mut out_of_reach = None;
-        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
-            match self.place(pid.get(), mapping) {
-                Ok(Some((mapped, file))) => {
-                    list.push(mapped);
-                    files.extend(file);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    out_of_reach.get_or_insert(error);
-                }
-            }
-        }
-        let attached =
-            self.attach_all(pid, comm, files).map_err(|failure| match (failure, out_of_reach) {
-                // Its allocator may be in what could not be opened.
-                (Failure::NothingToTrace { .. }, Some(error)) => error.into(),
-                (failure, _) => failure,
-            })?;
+        let Code { list, files, out_of_reach } = self.place_all(pid.get())?;
+        let why_unread = out_of_reach.into_iter().next();
+        let attached = self.attach_all(pid, comm, files).map_err(|failure| match (failure, why_unread) {
+            // Its allocator may be in what could not be opened.
+            (Failure::NothingToTrace { .. }, Some((_, error))) => error.into(),
+            (failure, _) => failure,
+        })?;
         self.spaces.watch(pid.get(), process, comm, &list);
         self.say(&Event::Mappings(event::Mappings { process, list, whole: false }));
         self.update_tables(process, pid.get());

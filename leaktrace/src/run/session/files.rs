@@ -1,7 +1,7 @@
 //! The files behind a process's code: known to the books, probed where they hold an allocator, and what their
 //! code is unwound and named by.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, ops::Range};
 
 use leaktrace_common::process::ProcessId;
 
@@ -12,9 +12,18 @@ use super::{
 use crate::{
     event::{self, Backing, BinaryId, Event, FileOffset},
     kernel::attach::AttachError,
-    process::{Mapping, MappingKind, OpenBinary, ProcessError},
+    process::{Mapping, MappingKind, Mappings, OpenBinary, ProcessError},
     target::NoAllocator,
 };
+
+/// What a process has mapped.
+#[derive(Default)]
+pub(super) struct Code {
+    pub(super) list: Vec<event::Mapping>,
+    pub(super) files: Vec<BinaryId>,
+    /// Mappings whose files cannot be opened, and why.
+    pub(super) out_of_reach: Vec<(Range<u64>, ProcessError)>,
+}
 
 impl Session {
     /// A prefix that fits no function may be a typo, and then nothing of that allocator is seen.
@@ -109,6 +118,25 @@ impl Session {
         };
         let offset = if file.is_some() { FileOffset(mapping.file_offset) } else { FileOffset(0) };
         Ok(Some((event::Mapping { start: mapping.start, end: mapping.end, offset, backing }, file)))
+    }
+
+    /// All code that the process has mapped now.
+    ///
+    /// # Errors
+    /// The process is out of reach or gone.
+    pub(super) fn place_all(&mut self, pid: u32) -> Result<Code, ProcessError> {
+        let mappings = Mappings::read(pid)?;
+        let mut code = Code::default();
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            match self.place(pid, mapping) {
+                Ok(placed) => {
+                    code.list.extend(placed.as_ref().map(|(mapped, _)| *mapped));
+                    code.files.extend(placed.and_then(|(_, file)| file));
+                }
+                Err(error) => code.out_of_reach.push((mapping.start..mapping.end, error)),
+            }
+        }
+        Ok(code)
     }
 
     fn file_behind(&mut self, pid: u32, mapping: &Mapping) -> Result<Option<BinaryId>, ProcessError> {

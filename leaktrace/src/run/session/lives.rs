@@ -11,6 +11,7 @@ use leaktrace_common::{process::ProcessId, unwind::MAX_MAPPINGS};
 use super::{
     super::{Failure, probes::Attached, spaces::Space, watch::Watched},
     Notice, SETTLING, Session, Target,
+    files::Code,
 };
 use crate::{
     event::{self, BinaryId, Event, ProcessEvent},
@@ -18,7 +19,7 @@ use crate::{
         clock,
         mapped::{Change, Mapped},
     },
-    process::{Device, Mapping, MappingKind, Mappings},
+    process::{Device, Mapping, MappingKind},
 };
 
 impl Session {
@@ -190,20 +191,11 @@ impl Session {
 
     /// The executable mappings as /proc has them; none where the process is gone.
     fn reread(&mut self, process: ProcessId, pid: u32) -> Result<Option<Vec<event::Mapping>>, Failure> {
-        let Ok(mappings) = Mappings::read(pid) else { return Ok(None) };
-        let (mut list, mut files) = (Vec::new(), Vec::new());
-        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
-            match self.place(pid, mapping) {
-                Ok(placed) => {
-                    list.extend(placed.as_ref().map(|(mapped, _)| *mapped));
-                    files.extend(placed.and_then(|(_, file)| file));
-                }
-                // It was opened before it was replaced, maybe.
-                Err(_) => {
-                    let known = self.ledger.mappings(process).iter();
-                    list.extend(known.filter(|known| known.start < mapping.end && mapping.start < known.end));
-                }
-            }
+        let Ok(Code { mut list, files, out_of_reach }) = self.place_all(pid) else { return Ok(None) };
+        // What was opened before it was replaced stays known.
+        for (range, _) in out_of_reach {
+            let known = self.ledger.mappings(process).iter();
+            list.extend(known.filter(|known| known.start < range.end && range.start < known.end));
         }
         // One that nobody told of may hold an allocator.
         files.into_iter().try_for_each(|file| self.attach_late(pid, file))?;
