@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, setpriority_process};
 
 use crate::{
     child::{PATIENCE, Process},
@@ -81,6 +82,12 @@ impl Program {
     /// Lets it go, for programs that work until they are told to stop.
     pub fn begin(&mut self) -> Result<()> {
         self.process.tell("\n")
+    }
+
+    /// Others go first where it keeps every core busy: its main thread, and those that are begun after.
+    pub fn give_way(&self) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no pid")?;
+        setpriority_process(Some(pid), 10).context("cannot change its priority")
     }
 
     /// Lets it take one step, for programs that tell a line after each.

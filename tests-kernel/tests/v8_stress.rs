@@ -43,6 +43,8 @@ fn lives_through_attaching_and_detaching(major: u32, node: &Path) {
         }
         let flags: Vec<&str> = asked.iter().copied().filter(|flag| is_known(node, flag)).collect();
         let mut program = Program::node(node, &flags, "v8_stress.js").unwrap();
+        // It keeps every core busy; leaktrace is to come and go as often as time allows.
+        program.give_way().unwrap();
         program.begin().unwrap();
         // With a dozen other processes on two cores the kernel takes long to place and remove probes.
         let until = Instant::now() + seconds() / FLAGS.len() as u32;

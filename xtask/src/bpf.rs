@@ -5,7 +5,11 @@
 
 mod rustc;
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -68,11 +72,20 @@ fn build(checkout: &Checkout) -> Result<()> {
 
     let built = target_dir.join(TARGET).join("release/leaktrace");
     let object = checkout.path(OBJECT);
-    fs::copy(&built, &object).with_context(|| format!("cannot copy {} to {OBJECT}", built.display()))?;
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    write_if_other(&object, &bytes)?;
     let stamp = Stamp::make(checkout, &object)?;
-    fs::write(checkout.path(STAMP), stamp.to_string()).with_context(|| format!("cannot write {STAMP}"))?;
+    write_if_other(&checkout.path(STAMP), stamp.to_string().as_bytes())?;
     println!("{OBJECT} sha256 {}", stamp.object);
     Ok(())
+}
+
+/// A file that was written is a newer one to cargo, which compiles the agent once more for it.
+fn write_if_other(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What has to be there, and where it is.

@@ -50,7 +50,7 @@ fn in_ebpf(checkout: &Checkout) -> Command {
     cargo
         .current_dir(checkout.path("leaktrace-ebpf"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", checkout.path("target/bpf-lint"));
+        .env("CARGO_TARGET_DIR", checkout.path("target/bpf"));
     cargo
 }
 
