@@ -22,8 +22,8 @@ use counts::Counts;
 /// Files of tests on real processes that keep both cores busy, trace every process, or hold the time that something takes
 /// against a bound: nothing runs beside them.
 const ALONE: [&str; 6] = ["budget", "demo", "fleet", "memory", "system", "v8_stress"];
-/// The one that takes about as long as all others that are not alone.
-const LONGEST: &str = "v8";
+/// Those that take about as long as all others that are not alone.
+const BESIDE: [&str; 2] = ["v8", "verified"];
 /// So many tests on real processes that failed are run once more: more at one time are no chance.
 const RETRIED: usize = 3;
 
@@ -106,14 +106,15 @@ fn kernel_tests(checkout: &Checkout, files: &[String]) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The longest beside the others, and then those that are to run alone.
+/// In two lanes, and then those that are to run alone.
 fn side_by_side(checkout: &Checkout, files: &[String]) -> Result<Ran> {
     let (alone, others): (Vec<_>, Vec<_>) =
         files.iter().cloned().partition(|name| ALONE.contains(&name.as_str()));
-    let (longest, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == LONGEST);
+    let (beside, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|name| BESIDE.contains(&name.as_str()));
     let run = |files: &[String]| tests(&mut one_at_a_time(checkout, files));
     let (beside, ran) = thread::scope(|scope| {
-        let beside = scope.spawn(|| run(&longest));
+        let beside = scope.spawn(|| run(&beside));
         let ran = run(&others);
         (beside.join(), ran)
     });
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn the_files_that_have_a_place_of_their_own_are_there() {
         let files = files(&Checkout::find().unwrap(), "tests-kernel").unwrap();
-        let named = ALONE.into_iter().chain([LONGEST]);
+        let named = ALONE.into_iter().chain(BESIDE);
         assert_eq!(named.filter(|name| !files.iter().any(|file| file == name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

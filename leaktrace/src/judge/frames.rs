@@ -1,7 +1,7 @@
 //! Frames as verdicts tell them apart: a place in native code; of JavaScript the function and its line, whatever tier it
 //! ran in and wherever its code was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     attribute::{Frame, Place},
@@ -35,7 +35,14 @@ impl Frames {
         self.known.get(&id)
     }
 
-    /// Forgets those that no stack is in any more.
+    /// Forgets functions of JavaScript that are in none of these: which process's they are is not theirs to know.
+    pub(super) fn keep_javascript(&mut self, used: impl Iterator<Item = FrameId>) {
+        let used: HashSet<FrameId> = used.collect();
+        self.known.retain(|id, known| known.place.is_some() || used.contains(id));
+        self.ids.retain(|known, id| known.place.is_some() || used.contains(id));
+    }
+
+    /// Forgets native code that no stack is in any more.
     pub(super) fn forget(&mut self, Gone { processes, binaries }: &Gone) {
         let is_kept = |known: &Known| {
             let (process, binary) =
@@ -240,6 +247,21 @@ mod tests {
         let after = frames.path([native(1), other].iter(), &names, &ledger).unwrap();
         assert_eq!(after[0], before[0]);
         assert!(!before.contains(&after[1]));
+    }
+
+    #[test]
+    fn functions_of_javascript_are_kept_as_long_as_a_stack_has_them() {
+        let (kept, gone) = (javascript(1, At::Code(5)), javascript(2, At::Code(6)));
+        let mut names = Names::default();
+        name(&mut names, &kept, &[("kept", "/app.js")]);
+        name(&mut names, &gone, &[("gone", "/app.js")]);
+        name(&mut names, &native(1), &[("main", "main.cc")]);
+        let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
+        let mut path = |frame| frames.path([frame].iter(), &names, &ledger).unwrap();
+        let [kept, gone, native] = [kept, gone, native(1)].map(&mut path);
+        frames.keep_javascript(kept.iter().copied());
+        let is_known = |path: Vec<FrameId>| frames.get(path[0]).is_some();
+        assert_eq!([kept, gone, native].map(is_known), [true, false, true]);
     }
 
     #[test]

@@ -196,7 +196,9 @@ impl Judges {
 
     /// A JavaScript heap is gone, and with it whatever it leaked.
     pub fn ended(&mut self, process: ProcessId, heap: u64) {
-        self.heaps.remove(&(process, Heap::JavaScript(heap)));
+        if self.heaps.remove(&(process, Heap::JavaScript(heap))).is_some() {
+            self.forget_javascript();
+        }
     }
 
     /// Whether a process has to stay in the books: something was said of it, or its last epoch is still to be judged.
@@ -214,13 +216,23 @@ impl Judges {
     pub fn retire(&mut self, gone: &Gone) {
         let Gone { processes, binaries } = gone;
         if !processes.is_empty() {
+            let has_javascript =
+                |(process, heap): &(ProcessId, Heap)| *heap != Heap::Native && processes.contains(process);
+            let had_javascript = self.heaps.keys().any(has_javascript);
             self.heaps.retain(|(process, _), _| !processes.contains(process));
+            if had_javascript {
+                self.forget_javascript();
+            }
             self.unreachable.retain(|process, _| !processes.contains(process));
             self.isolates.forget(processes);
         }
         if !processes.is_empty() || !binaries.is_empty() {
             self.frames.forget(gone);
         }
+    }
+
+    fn forget_javascript(&mut self) {
+        self.frames.keep_javascript(self.heaps.values().flat_map(One::frames));
     }
 
     /// Ends an epoch of each JavaScript heap for each time that it was collected as a whole since the last call, and

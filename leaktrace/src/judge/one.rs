@@ -251,6 +251,11 @@ impl One {
         Some(First { stack, path })
     }
 
+    /// Those that its engine was told of.
+    pub(super) fn frames(&self) -> impl Iterator<Item = FrameId> {
+        self.by_path.keys().flatten().copied()
+    }
+
     /// The pattern of `--suppress` that a verdict fits: every stack that it is about has to fit one.
     pub(super) fn suppressed(&self, judgement: &Judgement) -> Option<&str> {
         let mut patterns = judgement.members.iter().map(|stack| self.suppressed.get(stack)?.as_deref());
