@@ -19,6 +19,7 @@ use tests_kernel::{
     compile::{Compiler, compiled},
     load::free_port,
     needs_root,
+    private_libs::PrivateLibs,
     skip::skip,
 };
 
@@ -41,12 +42,15 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
     needs_root();
     let Some(prometheus) = prometheus() else { return };
     let folder = tempfile::Builder::new().prefix("leaktrace-prometheus-").tempdir().unwrap();
-    let mut program = service("leak");
+    // As large as a browser's: such a file's names are read only once something in it is suspected.
+    let executable = folder.path().join("large");
+    fs::copy(compiled("service.c", Compiler::Gcc).unwrap(), &executable).unwrap();
+    fs::OpenOptions::new().write(true).open(&executable).unwrap().set_len(100 << 20).unwrap();
+    let libs = PrivateLibs::copy(&[]).unwrap();
+    let mut program = Program::start_file(&executable, &["leak"], libs, &[]).unwrap();
     let (metrics, server) = (free_port().unwrap(), free_port().unwrap());
     let address = format!("127.0.0.1:{metrics}");
-    let name = compiled("service.c", Compiler::Gcc).unwrap();
-    let name = name.file_name().unwrap().to_str().unwrap();
-    let flags = ["--exact", "--epoch", "250ms", "--comm", name, "--metrics", &address];
+    let flags = ["--exact", "--epoch", "250ms", "--comm", "large", "--metrics", &address];
     let agent = Agent::start(Command::new(binary()).args(flags)).unwrap();
     program.begin().unwrap();
     let config = folder.path().join("prometheus.yml");
@@ -71,10 +75,13 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
         thread::sleep(Duration::from_secs(1));
         answer = get(server, query).unwrap_or_default();
     }
+    let place = get(metrics, "/metrics").unwrap_or_default();
+    let place = place.lines().find(|line| line.starts_with("leaktrace_stack_leaking_bytes_per_second{"));
     running.kill().unwrap();
     running.wait().unwrap();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(answer.contains(&wanted), "{answer}\n{log}");
+    assert!(place.is_some_and(|place| place.contains("leak_a_request")), "{place:?}");
     agent.stop().unwrap();
     program.stop().unwrap();
 }

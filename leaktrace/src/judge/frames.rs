@@ -10,10 +10,16 @@ use crate::{
     verdict::{FrameId, Named},
 };
 
-/// What a frame is, and how a person reads it.
+/// What tells a frame from others. Of native code that is its place, which needs no name: those of most are never asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Known {
-    pub place: Option<Place>,
+enum Known {
+    Native(Place),
+    JavaScript { function: String, file: Option<String>, line: Option<u32> },
+}
+
+/// How a person reads a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
     /// Path of the file that native code is from.
     pub module: Option<String>,
     pub function: Option<String>,
@@ -30,60 +36,64 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// With the names that are there by now.
     #[must_use]
-    pub fn get(&self, id: FrameId) -> Option<&Known> {
-        self.known.get(&id)
+    pub fn get(&self, id: FrameId, names: &Names, ledger: &Ledger) -> Option<Shown> {
+        Some(match self.known.get(&id)? {
+            Known::Native(place) => of_native(*place, names.get(*place), ledger),
+            Known::JavaScript { function, file, line } => {
+                Shown { module: None, function: Some(function.clone()), file: file.clone(), line: *line }
+            }
+        })
     }
 
     /// Forgets functions of JavaScript that are in none of these: which process's they are is not theirs to know.
     pub(super) fn keep_javascript(&mut self, used: impl Iterator<Item = FrameId>) {
         let used: HashSet<FrameId> = used.collect();
-        self.known.retain(|id, known| known.place.is_some() || used.contains(id));
-        self.ids.retain(|known, id| known.place.is_some() || used.contains(id));
+        let is_kept = |known: &Known, id: &FrameId| matches!(known, Known::Native(_)) || used.contains(id);
+        self.known.retain(|id, known| is_kept(known, id));
+        self.ids.retain(|known, id| is_kept(known, id));
     }
 
     /// Forgets native code that no stack is in any more.
     pub(super) fn forget(&mut self, Gone { processes, binaries }: &Gone) {
         let is_kept = |known: &Known| {
-            let (process, binary) =
-                known.place.map_or((None, None), |place| (place.process(), place.binary()));
-            !process.is_some_and(|id| processes.contains(&id))
-                && !binary.is_some_and(|id| binaries.contains(&id))
+            let Known::Native(place) = known else { return true };
+            !place.process().is_some_and(|id| processes.contains(&id))
+                && !place.binary().is_some_and(|id| binaries.contains(&id))
         };
         self.known.retain(|_, known| is_kept(known));
         self.ids.retain(|known, _| is_kept(known));
     }
 
-    /// The frames of a stack, outermost first; none while a name is still being looked up.
+    /// The frames of a stack, outermost first. Those of JavaScript have to have their names.
     ///
     /// With JavaScript on the stack, V8's and node's own frames are left out: they differ with the tier.
     pub(super) fn path<'a>(
         &mut self,
         frames: impl DoubleEndedIterator<Item = &'a Frame> + Clone,
         names: &Names,
-        ledger: &Ledger,
-    ) -> Option<Vec<FrameId>> {
-        let is_javascript = |frame: &Frame| matches!(frame.place, Place::JavaScript { .. });
-        let has_javascript = frames.clone().any(is_javascript);
+    ) -> Vec<FrameId> {
+        let places = frames.map(|frame| frame.place);
+        if !places.clone().any(is_javascript) {
+            return places.rev().map(|place| self.id(Known::Native(place))).collect();
+        }
         let mut path = Vec::new();
-        for frame in frames.rev().filter(|frame| !has_javascript || is_javascript(frame)) {
-            if frame.place.can_be_named() && !names.contains(frame.place) {
-                return None;
-            }
-            match names.get(frame.place) {
-                Looked::Known(found) if has_javascript => {
-                    // Innermost first, as names have it.
+        for place in places.rev().filter(|place| is_javascript(*place)) {
+            match names.get(place) {
+                // Innermost first, as names have it.
+                Looked::Known(found) => {
                     path.extend(found.iter().rev().map(|name| self.id(of_javascript(name))));
                 }
-                looked => path.push(self.id(of_native(frame.place, looked, ledger))),
+                Looked::Unknown(_) => path.push(self.id(Known::Native(place))),
             }
         }
         // Who called node's library is to blame for what it allocates: its innermost frames are the same for everyone.
-        let own = path.iter().rposition(|id| self.get(*id).is_some_and(|known| !known.is_of_node()));
-        if has_javascript && let Some(own) = own {
+        let own = path.iter().rposition(|id| self.known.get(id).is_some_and(|known| !known.is_of_node()));
+        if let Some(own) = own {
             path.truncate(own + 1);
         }
-        Some(path)
+        path
     }
 
     fn id(&mut self, known: Known) -> FrameId {
@@ -98,20 +108,23 @@ impl Frames {
     }
 }
 
-fn of_javascript(name: &Name) -> Known {
-    let Name { function, file, line, .. } = name;
-    Known { place: None, module: None, function: Some(function.clone()), file: file.clone(), line: *line }
+pub(super) const fn is_javascript(place: Place) -> bool {
+    matches!(place, Place::JavaScript { .. })
 }
 
-fn of_native(place: Place, looked: &Looked, ledger: &Ledger) -> Known {
+fn of_javascript(name: &Name) -> Known {
+    let Name { function, file, line, .. } = name;
+    Known::JavaScript { function: function.clone(), file: file.clone(), line: *line }
+}
+
+fn of_native(place: Place, looked: &Looked, ledger: &Ledger) -> Shown {
     let names = if let Looked::Known(names) = looked { &names[..] } else { &[] };
     // Of what was inlined here, the innermost function that a person wrote for this program.
     let is_own = |name: &&Name| {
         !is_of_library(&name.function) && !name.file.as_deref().is_some_and(is_file_of_library)
     };
     let name = names.iter().find(is_own).or(names.first());
-    Known {
-        place: Some(place),
+    Shown {
         module: module(place, ledger).map(str::to_owned),
         function: name.map(|name| name.function.clone()),
         file: name.and_then(|name| name.file.clone()),
@@ -160,9 +173,12 @@ pub(super) fn native_names(place: Place, names: &Names) -> Option<Vec<&str>> {
 impl Known {
     /// A function of node's own JavaScript, or one without a script.
     fn is_of_node(&self) -> bool {
-        self.file.as_deref().is_some_and(|file| file.starts_with("node:") || file == "native")
+        let Self::JavaScript { file, .. } = self else { return false };
+        file.as_deref().is_some_and(|file| file.starts_with("node:") || file == "native")
     }
+}
 
+impl Shown {
     /// `function file:line`
     #[must_use]
     pub fn label(&self) -> String {
@@ -223,11 +239,11 @@ mod tests {
         let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
         let serve = javascript(4, At::Bytecode(70));
         name(&mut names, &serve, &[("serve", "/app.js")]);
-        let first =
-            frames.path([native(1), library, interpreted, serve, native(2)].iter(), &names, &ledger).unwrap();
-        let second = frames.path([native(1), compiled, native(2)].iter(), &names, &ledger).unwrap();
+        let first = frames.path([native(1), library, interpreted, serve, native(2)].iter(), &names);
+        let second = frames.path([native(1), compiled, native(2)].iter(), &names);
         assert_eq!(first, second);
-        let labels: Vec<String> = first.iter().map(|id| frames.get(*id).unwrap().label()).collect();
+        let labels: Vec<String> =
+            first.iter().map(|id| frames.get(*id, &names, &ledger).unwrap().label()).collect();
         assert_eq!(labels, ["serve (/app.js:1)", "open (/app.js:1)"]);
     }
 
@@ -238,13 +254,13 @@ mod tests {
         let mut names = Names::default();
         [native(1), jit, other].iter().for_each(|frame| name(&mut names, frame, &[("f", "f.c")]));
         let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
-        let before = frames.path([native(1), jit, other].iter(), &names, &ledger).unwrap();
+        let before = frames.path([native(1), jit, other].iter(), &names);
         frames.forget(&Gone { processes: [ProcessId(7)].into(), binaries: [BinaryId(1)].into() });
         assert_eq!(
-            before.iter().map(|id| frames.get(*id).is_some()).collect::<Vec<_>>(),
+            before.iter().map(|id| frames.get(*id, &names, &ledger).is_some()).collect::<Vec<_>>(),
             [true, false, false]
         );
-        let after = frames.path([native(1), other].iter(), &names, &ledger).unwrap();
+        let after = frames.path([native(1), other].iter(), &names);
         assert_eq!(after[0], before[0]);
         assert!(!before.contains(&after[1]));
     }
@@ -257,19 +273,21 @@ mod tests {
         name(&mut names, &gone, &[("gone", "/app.js")]);
         name(&mut names, &native(1), &[("main", "main.cc")]);
         let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
-        let mut path = |frame| frames.path([frame].iter(), &names, &ledger).unwrap();
+        let mut path = |frame| frames.path([frame].iter(), &names);
         let [kept, gone, native] = [kept, gone, native(1)].map(&mut path);
         frames.keep_javascript(kept.iter().copied());
-        let is_known = |path: Vec<FrameId>| frames.get(path[0]).is_some();
+        let is_known = |path: Vec<FrameId>| frames.get(path[0], &names, &ledger).is_some();
         assert_eq!([kept, gone, native].map(is_known), [true, false, true]);
     }
 
     #[test]
-    fn a_stack_waits_for_its_names() {
-        let mut names = Names::default();
-        let (mut frames, ledger) = (Frames::default(), Ledger::new(4096));
-        assert_eq!(frames.path([native(1)].iter(), &names, &ledger), None);
+    fn native_code_is_known_before_it_has_a_name() {
+        let (mut names, mut frames, ledger) = (Names::default(), Frames::default(), Ledger::new(4096));
+        let before = frames.path([native(1)].iter(), &names);
+        let label = |frames: &Frames, names: &Names| frames.get(before[0], names, &ledger).unwrap().label();
+        assert_eq!(label(&frames, &names), "(unknown function)");
         name(&mut names, &native(1), &[("f", "f.c")]);
-        assert_eq!(frames.path([native(1)].iter(), &names, &ledger).map(|path| path.len()), Some(1));
+        assert_eq!(frames.path([native(1)].iter(), &names), before);
+        assert_eq!(label(&frames, &names), "f (f.c:1)");
     }
 }

@@ -19,7 +19,7 @@ use std::{
 use leaktrace_common::{process::ProcessId, stack::StackId};
 
 pub use self::{
-    frames::{Frames, Known},
+    frames::{Frames, Shown},
     survivors::Survivors,
 };
 use self::{
@@ -207,7 +207,6 @@ impl Judges {
         let own = self.heaps.range((process, Heap::Native)..).take_while(|((other, _), _)| *other == process);
         own.into_iter().any(|((_, heap), one)| {
             let is_waiting = *heap == Heap::Native && !one.ended;
-            let is_called = |verdict: &Verdict| verdict.is_leak() || verdict.is_suspect();
             is_waiting || one.judgements.iter().any(|judgement| is_called(&judgement.verdict))
         })
     }
@@ -298,6 +297,16 @@ impl Judges {
         })
     }
 
+    /// Places in the stacks of what is called or suspected now.
+    pub fn suspected<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = Place> {
+        let is_called = |said: &Said<'_>| is_called(&said.judgement.verdict);
+        let stacks = self.said().filter(is_called).flat_map(move |said| {
+            let Said { process, stacks, .. } = said;
+            stacks.into_iter().filter_map(move |stack| ledger.taken(process, stack))
+        });
+        stacks.flat_map(Taken::frames).map(|frame| frame.place).filter(|place| place.can_be_named())
+    }
+
     /// Whether an epoch is over.
     #[must_use]
     pub fn has_judged(&self) -> bool {
@@ -313,6 +322,10 @@ impl Judges {
     pub const fn frames(&self) -> &Frames {
         &self.frames
     }
+}
+
+const fn is_called(verdict: &Verdict) -> bool {
+    verdict.is_leak() || verdict.is_suspect()
 }
 
 fn sum<'a>(sites: impl IntoIterator<Item = &'a Site<'a>>) -> Totals {

@@ -7,7 +7,12 @@ use leaktrace_common::{
     v8::Sample,
 };
 
-use super::{Options, frames::Frames, pending::Pending, seeing::Seeing};
+use super::{
+    Options,
+    frames::{Frames, is_javascript},
+    pending::Pending,
+    seeing::Seeing,
+};
 use crate::{
     attribute::Frame,
     ledger::{Ledger, LiveBlock, Site, Totals, Work},
@@ -234,12 +239,18 @@ impl One {
         }
         let LookUp { frames, names, ledger, suppressions } = look_up;
         let taken = site.taken?;
-        // Patterns are held to every frame, those too that a path leaves out.
-        let is_named = |frame: &Frame| !frame.place.can_be_named() || names.contains(frame.place);
-        if !suppressions.is_empty() && !taken.frames().all(is_named) {
+        let has_javascript = taken.frames().any(|frame| is_javascript(frame.place));
+        // Patterns are held to every frame, those too that a path leaves out; and what is V8's own is told by names alone.
+        let needs_all =
+            !suppressions.is_empty() || !has_javascript && ledger.engine(site.process.id).is_some();
+        let waits = |frame: &Frame| {
+            let is_needed = needs_all && frame.place.can_be_named() || is_javascript(frame.place);
+            is_needed && !names.contains(frame.place)
+        };
+        if taken.frames().any(waits) {
             return None;
         }
-        let path = frames.path(taken.frames(), names, ledger)?;
+        let path = frames.path(taken.frames(), names);
         let stack = *self.by_path.entry(path.clone()).or_insert(site.stack);
         self.first_of.insert(site.stack, stack);
         let pattern = suppressions.find(super::frames::all_named(taken.frames(), names, ledger));

@@ -125,9 +125,32 @@ fn a_leak_that_moves_from_one_tier_to_the_next_is_one_leak() {
     }
     assert_eq!(said(&judges), ["LEAK"]);
     let leak = judges.said().next().unwrap();
-    let frames = leak.judgement.path.iter().filter_map(|id| judges.frames().get(*id));
-    assert_eq!(frames.map(Known::label).collect::<Vec<_>>(), ["open (/app.js:3)"]);
+    let frames = leak.judgement.path.iter().filter_map(|id| judges.frames().get(*id, &names, &ledger));
+    assert_eq!(frames.map(|shown| shown.label()).collect::<Vec<_>>(), ["open (/app.js:3)"]);
     assert_eq!(leak.stacks, TIERS.map(|(id, _)| id), "both tiers' stacks are named");
+}
+
+#[test]
+fn native_code_is_judged_without_names_and_those_of_a_suspect_are_wanted() {
+    let (mut ledger, names) = (Ledger::new(4096), Names::default());
+    traced(&mut ledger);
+    let backing = Backing::Binary(BinaryId(1));
+    let mapping = Mapping { start: 0x5000, end: 0x6000, offset: FileOffset(0), backing };
+    ledger.apply(&Event::Mappings(Mappings { process: PROCESS, list: vec![mapping], whole: false }));
+    let stop = StopReason::End;
+    for ((id, _), address) in TIERS.into_iter().zip([0x5101, 0x5201]) {
+        let words = vec![address];
+        ledger.apply(&Event::Stack(Stack { id, process: PROCESS, tgid: 7, hook: 0, stop, words }));
+    }
+    let mut judges = judges();
+    for epochs in 1..=100 {
+        // The first stack alone grows.
+        ledger.snapshot(snapshot(epochs, 100));
+        judges.end_epoch(&ledger, &names);
+    }
+    assert_eq!(said(&judges)[0], "LEAK");
+    let place = Place::Binary { binary: BinaryId(1), offset: FileOffset(0x100) };
+    assert_eq!(judges.suspected(&ledger).collect::<Vec<_>>(), [place]);
 }
 
 #[test]

@@ -243,7 +243,13 @@ impl Ledger {
         })
     }
 
-    /// Every distinct place that a name can be asked for.
+    /// Forgets places that no stack is in any more. Takes a look at all stacks.
+    pub fn forget_places(&mut self) {
+        self.places =
+            self.stacks.values().flat_map(Stacks::places).filter(|place| place.can_be_named()).collect();
+    }
+
+    /// Every distinct place that a name can be asked for; since [`Self::forget_places`] in stacks that are gone, too.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
         self.places.iter().copied().collect()

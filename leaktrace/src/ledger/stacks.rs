@@ -88,9 +88,13 @@ impl Stacks {
         self.taken.insert(stack, Kept { hook, stop, numbers });
     }
 
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.known.iter().map(|frame| frame.place)
+    }
+
     /// The files that frames are in.
     pub(super) fn binaries(&self) -> impl Iterator<Item = BinaryId> {
-        self.known.iter().filter_map(|frame| frame.place.binary())
+        self.places().filter_map(Place::binary)
     }
 
     /// Tries again to place what has no place; `is_new` is told of what got one.

@@ -78,8 +78,8 @@ impl Report {
 
     /// The same with what was judged by then.
     #[must_use]
-    pub fn with_verdicts(mut self, judges: &Judges, ledger: &Ledger) -> Self {
-        self.verdicts = Verdict::all(judges, ledger);
+    pub fn with_verdicts(mut self, judges: &Judges, names: &Names, ledger: &Ledger) -> Self {
+        self.verdicts = Verdict::all(judges, names, ledger);
         // What was several and turned out to be one stack is listed once.
         let listed: HashSet<&str> = self.stacks.iter().map(|stack| stack.stack.as_str()).collect();
         for verdict in &mut self.verdicts {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, words};
 use crate::{
-    judge::{Frames, Heap, Judges, Said},
+    judge::{Frames, Heap, Judges, Said, Shown},
     ledger::Ledger,
+    symbolize::Names,
     verdict::{self, Called, Evidence, FrameId, HeapGrowth, Judgement, stack_name},
 };
 
@@ -68,16 +69,17 @@ pub struct Growing {
 }
 
 impl Verdict {
-    pub(super) fn all(judges: &Judges, ledger: &Ledger) -> Vec<Self> {
-        judges.said().map(|said| Self::of(&said, judges.frames(), ledger)).collect()
+    pub(super) fn all(judges: &Judges, names: &Names, ledger: &Ledger) -> Vec<Self> {
+        judges.said().map(|said| Self::of(&said, judges.frames(), names, ledger)).collect()
     }
 
-    fn of(said: &Said<'_>, frames: &Frames, ledger: &Ledger) -> Self {
+    fn of(said: &Said<'_>, frames: &Frames, names: &Names, ledger: &Ledger) -> Self {
         let Said { process, heap, judgement, ref stacks, suppressed } = *said;
         let members = stacks.iter().map(|stack| stack_name(*stack)).collect();
         let Judgement { path, tail, stacks, evidence, .. } = judgement;
-        let name = |id: FrameId| frames.get(id).map_or_else(String::new, |known| printable(&known.label()));
-        let shown = path.iter().chain(tail).rev().filter_map(|id| frames.get(*id));
+        let get = |id: FrameId| frames.get(id, names, ledger);
+        let name = |id: FrameId| get(id).map_or_else(String::new, |shown| printable(&shown.label()));
+        let shown = path.iter().chain(tail).rev().filter_map(|id| get(*id));
         Self {
             pid: ledger.processes().find(|known| known.id == process).map_or(0, |known| known.pid),
             process: process.0,
@@ -91,12 +93,7 @@ impl Verdict {
             bytes_per_second_high: evidence.rate.high,
             stacks: *stacks,
             frames: shown
-                .map(|known| VerdictFrame {
-                    function: known.function.clone(),
-                    module: known.module.clone(),
-                    file: known.file.clone(),
-                    line: known.line,
-                })
+                .map(|Shown { module, function, file, line }| VerdictFrame { function, module, file, line })
                 .collect(),
             members,
             suppressed: suppressed.map(str::to_owned),

@@ -6,6 +6,7 @@ use tokio::time::{Instant, Interval};
 
 use super::{Failure, every, proving::Proving, session::Session, verifying::Verifying};
 use crate::{
+    attribute::Place,
     cli::{self, Plan},
     judge::{Judges, Options},
     kernel::{Registers, clock},
@@ -29,6 +30,8 @@ pub(super) struct Judging {
     /// None unless asked for.
     proving: Option<Proving>,
     verifying: Verifying,
+    /// All that is traced is to have its name soon, not only what something is said of.
+    names_all: bool,
 }
 
 impl Judging {
@@ -44,6 +47,8 @@ impl Judging {
                 Suppressions::parse(&shown, &text)?
             }
         };
+        // Patterns are held to names.
+        let names_all = !plan.targets.are_all() || !suppressions.is_empty();
         let judges = Judges::new(Options {
             epoch: plan.epoch,
             min_rate: plan.min_rate as f64 / 60.0,
@@ -61,6 +66,7 @@ impl Judging {
             marks: [None, None],
             proving: None,
             verifying: Verifying::default(),
+            names_all,
         })
     }
 
@@ -118,6 +124,7 @@ impl Judging {
             proving.tell(session, &mut self.judges, names);
         }
         self.judges.end_epoch(&session.ledger, names);
+        self.name_suspects(session, names);
         // Where epochs are short there may be no time to hear of them between two.
         self.hear(session);
         if self.is_collected(session) {
@@ -198,7 +205,7 @@ impl Judging {
 
     /// The report with everything that was judged.
     pub(super) fn complete(&self, report: Report, session: &Session, names: &Names) -> Report {
-        let mut report = report.with_verdicts(&self.judges, &session.ledger);
+        let mut report = report.with_verdicts(&self.judges, names, &session.ledger);
         let (ledger, end) = (&session.ledger, || Report::moment(&session.ledger, names));
         report.diff = Some(match &self.marks {
             [Some(before), Some(mark)] => HeapDiff::between((Point::Mark, before), (Point::Mark, mark)),
@@ -212,13 +219,28 @@ impl Judging {
         report
     }
 
-    /// Names for what is judged: JavaScript's at once; the others are asked for, and are there at a later epoch.
+    /// Names for what is judged: JavaScript's at once; the others are asked for, and are there at a later epoch. Of a whole
+    /// machine those in large files are not: to read a browser's symbols for nothing takes a hundred megabytes.
     fn look_up(&self, session: &mut Session, names: &mut Names) {
         let places = session.ledger.places();
         session.name_javascript(&places, names);
         // Without its thread nothing has a name, and the report says so.
-        let _ = session.symbols.ask(&places, names);
+        let _ = if self.names_all {
+            session.symbols.ask(&places, names)
+        } else {
+            let of_engines = session.files_of_engines();
+            session.symbols.ask_cheap(&places, &of_engines, names)
+        };
         session.symbols.collect(names);
+    }
+
+    /// Names for what is called or suspected, wherever it is.
+    fn name_suspects(&self, session: &mut Session, names: &Names) {
+        if self.names_all {
+            return;
+        }
+        let places: Vec<Place> = self.judges.suspected(&session.ledger).collect();
+        let _ = session.symbols.ask(&places, names);
     }
 }
 

@@ -231,6 +231,7 @@ fn look(session: &mut Session, judging: &mut Judging, names: &mut Names) -> Resu
     session.listen()?;
     session.snapshot()?;
     judging.retire(session, names);
+    session.symbols.collect(names);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub(super) fn made(
     windows: &Windows,
 ) -> Report {
     session.offer_perf_maps();
+    session.ledger.forget_places();
     let places = session.ledger.places();
     session.name_javascript(&places, names);
     if let Err(error) = session.symbols.resolve(&places, names) {
@@ -42,7 +43,7 @@ pub(super) fn summed(
     judging: &Judging,
     windows: &Windows,
 ) -> Report {
-    booked(plan, session, names, windows, false).with_verdicts(&judging.judges, &session.ledger)
+    booked(plan, session, names, windows, false).with_verdicts(&judging.judges, names, &session.ledger)
 }
 
 fn booked(plan: &Plan, session: &mut Session, names: &Names, windows: &Windows, frames: bool) -> Report {

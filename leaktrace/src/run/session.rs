@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     attribute::Place,
-    event::{Collection, Event, ProcessEvent},
+    event::{self, BinaryId, Collection, Event, ProcessEvent},
     kernel::{
         Kernel, clock,
         features::Missing,
@@ -285,6 +285,12 @@ impl Session {
     /// Whether a hook sits in glibc's malloc.
     pub(super) fn is_of_glibc(&self, hook: u16) -> bool {
         self.probes.is_of_glibc(hook)
+    }
+
+    /// Files of processes with a JavaScript engine: what is the engine's own is told by names.
+    pub(super) fn files_of_engines(&self) -> HashSet<BinaryId> {
+        let mappings = self.ledger.engines().flat_map(|engine| self.ledger.mappings(engine.process));
+        mappings.filter_map(event::Mapping::binary).collect()
     }
 
     /// Names what is JavaScript: frames at `places`, and the types of samples.

@@ -20,6 +20,9 @@ enum Request {
     Name(Vec<Place>),
 }
 
+/// Files of more bytes, their debug information included, are large.
+const LARGE: u64 = 32 << 20;
+
 type Answer = Vec<(Place, Named)>;
 
 /// Ends with its handle.
@@ -29,6 +32,7 @@ pub struct SymbolThread {
     answers: Receiver<Answer>,
     /// Asked and not answered yet.
     waiting: HashSet<Place>,
+    large: HashSet<BinaryId>,
 }
 
 impl SymbolThread {
@@ -39,17 +43,21 @@ impl SymbolThread {
             .name("symbols".to_owned())
             .spawn(move || serve(&inbox, &outbox))
             .map_err(SymbolizeError::Start)?;
-        Ok(Self { requests, answers, waiting: HashSet::new() })
+        Ok(Self { requests, answers, waiting: HashSet::new(), large: HashSet::new() })
     }
 
     /// The file that holds the code of `binary`, and the one that holds its symbols, where that is another. They are
     /// kept open until they are forgotten, so open them while they are there.
     pub fn add_binary(
-        &self,
+        &mut self,
         binary: BinaryId,
         file: File,
         debug: Option<File>,
     ) -> Result<(), SymbolizeError> {
+        let size = |file: &File| file.metadata().map_or(0, |found| found.len());
+        if size(&file) + debug.as_ref().map_or(0, size) > LARGE {
+            self.large.insert(binary);
+        }
         self.send(Request::Binary(binary, file, debug))
     }
 
@@ -64,7 +72,8 @@ impl SymbolThread {
     }
 
     /// Closes these files.
-    pub fn forget_binaries(&self, gone: HashSet<BinaryId>) -> Result<(), SymbolizeError> {
+    pub fn forget_binaries(&mut self, gone: HashSet<BinaryId>) -> Result<(), SymbolizeError> {
+        self.large.retain(|id| !gone.contains(id));
         self.send(Request::ForgetBinaries(gone))
     }
 
@@ -79,6 +88,19 @@ impl SymbolThread {
         let new: Vec<Place> =
             places.iter().copied().filter(|place| is_wanted(place) && self.waiting.insert(*place)).collect();
         if new.is_empty() { Ok(()) } else { self.send(Request::Name(new)) }
+    }
+
+    /// The same but for places in large files that are none of `wanted`.
+    pub fn ask_cheap(
+        &mut self,
+        places: &[Place],
+        wanted: &HashSet<BinaryId>,
+        names: &Names,
+    ) -> Result<(), SymbolizeError> {
+        let is_cheap =
+            |place: &Place| place.binary().is_none_or(|id| wanted.contains(&id) || !self.large.contains(&id));
+        let cheap: Vec<Place> = places.iter().copied().filter(is_cheap).collect();
+        self.ask(&cheap, names)
     }
 
     /// Takes the answers that are there.
@@ -156,5 +178,30 @@ mod tests {
         symbols.resolve(&[place], &mut names).unwrap();
         let Named::Known(found) = names.get(place) else { panic!("no name") };
         assert_eq!(found[0].function, "made");
+    }
+
+    #[test]
+    fn large_files_are_read_for_what_is_wanted_alone() {
+        use crate::attribute::FileOffset;
+        let file = |name: &str, bytes| {
+            let path = std::env::temp_dir().join(format!("leaktrace-{name}-{}", std::process::id()));
+            let file =
+                File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            file.set_len(bytes).unwrap();
+            file
+        };
+        let (mut symbols, mut names) = (SymbolThread::start().unwrap(), Names::default());
+        let (large, small) = (BinaryId(1), BinaryId(2));
+        symbols.add_binary(large, file("large", LARGE + 1), None).unwrap();
+        symbols.add_binary(small, file("small", 1), None).unwrap();
+        let places = [large, small].map(|binary| Place::Binary { binary, offset: FileOffset(0) });
+        let mut asked = |wanted| {
+            symbols.ask_cheap(&places, &wanted, &names).unwrap();
+            symbols.await_all(&mut names).unwrap();
+            places.map(|place| names.contains(place))
+        };
+        assert_eq!(asked(HashSet::new()), [false, true]);
+        assert_eq!(asked(HashSet::from([large])), [true, true]);
     }
 }

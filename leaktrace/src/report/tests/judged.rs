@@ -53,7 +53,7 @@ pub(crate) fn judged(epochs: u64, freed: bool, lost: u64) -> Report {
             mark = Report::moment(&ledger, &names);
         }
     }
-    let mut report = Report::new(&ledger, &names, Options::default()).with_verdicts(&judges, &ledger);
+    let mut report = Report::new(&ledger, &names, Options::default()).with_verdicts(&judges, &names, &ledger);
     let end = Report::moment(&ledger, &names);
     report.diff = Some(HeapDiff::between((Point::Mark, &mark), (Point::End, &end)));
     report

@@ -73,11 +73,18 @@ impl Session {
             return HashSet::new();
         }
         let mappings = self.targets.iter().flat_map(|target| self.ledger.mappings(target.process));
-        let mapped = mappings.filter_map(event::Mapping::binary).chain(self.spaces.binaries());
-        // A leak in a program that has ended is still to be named.
-        let nameless = self.ledger.places().into_iter().filter(|place| !names.contains(*place));
-        let used = mapped.chain(nameless.filter_map(Place::binary)).collect();
-        let gone = admission.disuse.look(now, self.probes.files(), &used);
+        let used = mappings.filter_map(event::Mapping::binary).chain(self.spaces.binaries()).collect();
+        let mut gone = admission.disuse.look(now, self.probes.files(), &used);
+        // What is still in the books is named first: such a file stays until the next time.
+        self.ledger.forget_places();
+        let is_last_chance = |place: &Place| {
+            !names.contains(*place) && place.binary().is_some_and(|binary| gone.contains(&binary))
+        };
+        let nameless: Vec<Place> = self.ledger.places().into_iter().filter(is_last_chance).collect();
+        let _ = self.symbols.ask(&nameless, names);
+        for binary in nameless.into_iter().filter_map(Place::binary) {
+            gone.remove(&binary);
+        }
         self.probes.forget(&gone);
         // If the thread is no more, who asks it for names says so.
         let _ = self.symbols.forget_binaries(gone);
