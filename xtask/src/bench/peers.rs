@@ -27,7 +27,12 @@ pub(super) const DHAT: &[&str] = &["valgrind", "--quiet", "--tool=dhat", "--dhat
 const PEERS: [Peer; 3] = [
     Peer { label: "heaptrack --raw", command: HEAPTRACK, attached: None },
     Peer { label: "valgrind --tool=dhat", command: DHAT, attached: None },
-    Peer { label: "bcc memleak", command: &["memleak-bpfcc", "-p"], attached: Some("Attaching to pid") },
+    // What it says first, that it attaches, comes seconds before it does: its program is compiled in between.
+    Peer {
+        label: "bcc memleak",
+        command: &["memleak-bpfcc", "-p"],
+        attached: Some("outstanding allocations"),
+    },
 ];
 
 /// Those that are installed and run here, and why others are left out.
@@ -80,7 +85,7 @@ impl Peer {
         command
             .args(&self.command[1..])
             .arg(pid.to_string())
-            .args(["3600", "1"])
+            .args(["1", "3600"])
             .env("PYTHONUNBUFFERED", "1");
         let mut tool = Process::start(&mut command)?;
         while let Some(line) = tool.stdout.next(PATIENCE)? {
