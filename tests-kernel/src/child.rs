@@ -101,8 +101,7 @@ impl Process {
 
     /// To this very process, which is ours and not yet waited for, so the pid is no one else's.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no pid")?;
-        kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.pid()))
+        kill_process(raw(self.pid())?, signal).with_context(|| format!("cannot signal {}", self.pid()))
     }
 
     pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
@@ -131,4 +130,9 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A process's number as system calls take it.
+pub(crate) fn raw(pid: u32) -> Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).context("no pid")
 }

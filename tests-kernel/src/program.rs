@@ -3,10 +3,10 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::setpriority_process;
 
 use crate::{
-    child::{PATIENCE, Process},
+    child::{PATIENCE, Process, raw},
     compile::{Compiler, compiled},
     private_libs::PrivateLibs,
     truth::Truth,
@@ -86,8 +86,7 @@ impl Program {
 
     /// Others go first where it keeps every core busy: its main thread, and those that are begun after.
     pub fn give_way(&self) -> Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no pid")?;
-        setpriority_process(Some(pid), 10).context("cannot change its priority")
+        setpriority_process(Some(raw(self.pid)?), 10).context("cannot change its priority")
     }
 
     /// Lets it take one step, for programs that tell a line after each.

@@ -11,7 +11,7 @@ use crate::{
     judge::{Judges, Options},
     kernel::{Registers, clock},
     report::{FailOn, Report},
-    symbolize::{Names, Symbolizer as _},
+    symbolize::Names,
     verdict::{HeapDiff, HeapMoment, Point, Suppressions},
 };
 
@@ -179,10 +179,9 @@ impl Judging {
 
     /// The last part of an epoch counts if it is most of one, or if something was proven in it.
     pub(super) fn end(&mut self, session: &mut Session, names: &mut Names) -> Result<(), Failure> {
-        // What came late has a name by the report, and is judged by it.
-        let places = session.ledger.places();
-        session.name_javascript(&places, names);
-        let _ = session.symbols.resolve(&places, names);
+        // What came late is judged by its name too. Large files are read for the report, when nothing is recorded any more.
+        self.look_up(session, names);
+        let _ = session.symbols.await_all(names);
         session.listen()?;
         session.collected = true;
         self.not_before = Instant::now();

@@ -24,7 +24,6 @@ pub(super) fn made(
     windows: &Windows,
 ) -> Report {
     session.offer_perf_maps();
-    session.ledger.forget_places();
     let places = session.ledger.places();
     session.name_javascript(&places, names);
     if let Err(error) = session.symbols.resolve(&places, names) {

@@ -33,8 +33,7 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Everything that the thread holds.
 pub(super) struct Blaze {
     symbolizer: blazesym::symbolize::Symbolizer,
-    /// Those that it has read.
-    /// With their sizes.
+    /// Those that it has read, with their sizes.
     read: HashMap<BinaryId, u64>,
     binaries: HashMap<BinaryId, Files>,
     perf_maps: HashMap<leaktrace_common::process::ProcessId, PerfMap<File>>,
@@ -46,6 +45,16 @@ struct Files {
     code: File,
     debug: Option<File>,
     segments: Vec<Segment>,
+}
+
+/// Bytes of a binary's file, and of the one that has its debug information.
+pub(super) fn size(code: &File, debug: Option<&File>) -> u64 {
+    [Some(code), debug]
+        .into_iter()
+        .flatten()
+        .filter_map(|file| file.metadata().ok())
+        .map(|found| found.len())
+        .sum()
 }
 
 impl Blaze {
@@ -87,13 +96,8 @@ impl Blaze {
         if self.read.contains_key(&next) {
             return;
         }
-        let size = |file: &File| file.metadata().map_or(0, |found| found.len());
-        let files = self
-            .binaries
-            .get(&next)
-            .into_iter()
-            .flat_map(|Files { code, debug, .. }| [Some(code), debug.as_ref()]);
-        let size = files.flatten().map(size).sum::<u64>();
+        let files = self.binaries.get(&next);
+        let size = files.map_or(0, |Files { code, debug, .. }| size(code, debug.as_ref()));
         let is_full = self.read.len() >= MOST_FILES || size + self.read.values().sum::<u64>() > MOST_BYTES;
         if is_full && !self.read.is_empty() {
             self.forget_read();

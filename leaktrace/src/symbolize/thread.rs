@@ -9,7 +9,10 @@ use std::{
 
 use leaktrace_common::process::ProcessId;
 
-use super::{Named, Names, NoName, SymbolizeError, Symbolizer, blaze::Blaze};
+use super::{
+    Named, Names, NoName, SymbolizeError, Symbolizer,
+    blaze::{Blaze, size},
+};
 use crate::attribute::{BinaryId, Place};
 
 enum Request {
@@ -54,8 +57,7 @@ impl SymbolThread {
         file: File,
         debug: Option<File>,
     ) -> Result<(), SymbolizeError> {
-        let size = |file: &File| file.metadata().map_or(0, |found| found.len());
-        if size(&file) + debug.as_ref().map_or(0, size) > LARGE {
+        if size(&file, debug.as_ref()) > LARGE {
             self.large.insert(binary);
         }
         self.send(Request::Binary(binary, file, debug))
@@ -117,7 +119,8 @@ impl SymbolThread {
         }
     }
 
-    fn await_all(&mut self, names: &mut Names) -> Result<(), SymbolizeError> {
+    /// Waits for all that was asked.
+    pub fn await_all(&mut self, names: &mut Names) -> Result<(), SymbolizeError> {
         while !self.waiting.is_empty() {
             let answer = self.answers.recv().map_err(|_| SymbolizeError::Gone)?;
             self.keep(answer, names);
