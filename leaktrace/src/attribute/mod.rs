@@ -55,6 +55,11 @@ impl Place {
         !matches!(self, Self::Unknown(_))
     }
 
+    #[must_use]
+    pub const fn is_javascript(self) -> bool {
+        matches!(self, Self::JavaScript { .. })
+    }
+
     /// The file that it is in.
     #[must_use]
     pub const fn binary(self) -> Option<BinaryId> {

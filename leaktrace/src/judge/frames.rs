@@ -50,20 +50,21 @@ impl Frames {
     /// Forgets functions of JavaScript that are in none of these: which process's they are is not theirs to know.
     pub(super) fn keep_javascript(&mut self, used: impl Iterator<Item = FrameId>) {
         let used: HashSet<FrameId> = used.collect();
-        let is_kept = |known: &Known, id: &FrameId| matches!(known, Known::Native(_)) || used.contains(id);
-        self.known.retain(|id, known| is_kept(known, id));
-        self.ids.retain(|known, id| is_kept(known, id));
+        self.retain(|known, id| matches!(known, Known::Native(_)) || used.contains(&id));
     }
 
     /// Forgets native code that no stack is in any more.
     pub(super) fn forget(&mut self, Gone { processes, binaries }: &Gone) {
-        let is_kept = |known: &Known| {
+        self.retain(|known, _| {
             let Known::Native(place) = known else { return true };
             !place.process().is_some_and(|id| processes.contains(&id))
                 && !place.binary().is_some_and(|id| binaries.contains(&id))
-        };
-        self.known.retain(|_, known| is_kept(known));
-        self.ids.retain(|known, _| is_kept(known));
+        });
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&Known, FrameId) -> bool) {
+        self.known.retain(|id, known| is_kept(known, *id));
+        self.ids.retain(|known, id| is_kept(known, *id));
     }
 
     /// The frames of a stack, outermost first. Those of JavaScript have to have their names.
@@ -75,11 +76,11 @@ impl Frames {
         names: &Names,
     ) -> Vec<FrameId> {
         let places = frames.map(|frame| frame.place);
-        if !places.clone().any(is_javascript) {
+        if !places.clone().any(Place::is_javascript) {
             return places.rev().map(|place| self.id(Known::Native(place))).collect();
         }
         let mut path = Vec::new();
-        for place in places.rev().filter(|place| is_javascript(*place)) {
+        for place in places.rev().filter(|place| place.is_javascript()) {
             match names.get(place) {
                 // Innermost first, as names have it.
                 Looked::Known(found) => {
@@ -106,10 +107,6 @@ impl Frames {
         self.ids.insert(known, id);
         id
     }
-}
-
-pub(super) const fn is_javascript(place: Place) -> bool {
-    matches!(place, Place::JavaScript { .. })
 }
 
 fn of_javascript(name: &Name) -> Known {

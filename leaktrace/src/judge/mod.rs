@@ -33,8 +33,7 @@ use crate::{
     ledger::{Gone, Kind, Ledger, Site, Taken, Totals},
     symbolize::Names,
     verdict::{
-        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verdict,
-        Verified,
+        Engine, HeapGrowth, HeapSize, Judgement, Moment, Settings, Suppressions, Unreachable, Verified,
     },
 };
 
@@ -207,7 +206,7 @@ impl Judges {
         let own = self.heaps.range((process, Heap::Native)..).take_while(|((other, _), _)| *other == process);
         own.into_iter().any(|((_, heap), one)| {
             let is_waiting = *heap == Heap::Native && !one.ended;
-            is_waiting || one.judgements.iter().any(|judgement| is_called(&judgement.verdict))
+            is_waiting || one.judgements.iter().any(|judgement| judgement.verdict.is_bad())
         })
     }
 
@@ -299,9 +298,8 @@ impl Judges {
 
     /// Places in the stacks of what is called or suspected now.
     pub fn suspected<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = Place> {
-        let is_called = |said: &Said<'_>| is_called(&said.judgement.verdict);
-        let stacks = self.said().filter(is_called).flat_map(move |said| {
-            let Said { process, stacks, .. } = said;
+        let bad = self.said().filter(|said| said.judgement.verdict.is_bad());
+        let stacks = bad.flat_map(move |Said { process, stacks, .. }| {
             stacks.into_iter().filter_map(move |stack| ledger.taken(process, stack))
         });
         stacks.flat_map(Taken::frames).map(|frame| frame.place).filter(|place| place.can_be_named())
@@ -324,10 +322,6 @@ impl Judges {
     }
 }
 
-const fn is_called(verdict: &Verdict) -> bool {
-    verdict.is_leak() || verdict.is_suspect()
-}
-
 fn sum<'a>(sites: impl IntoIterator<Item = &'a Site<'a>>) -> Totals {
     sites.into_iter().fold(Totals::default(), |mut sum, site| {
         sum += site.totals;
@@ -341,7 +335,7 @@ fn is_of_v8(ledger: &Ledger, names: &Names, site: &Site<'_>) -> Option<bool> {
         return Some(false);
     }
     let native = site.taken.into_iter().flat_map(Taken::frames).map(|frame| frame.place);
-    let native = native.take_while(|place| !matches!(place, Place::JavaScript { .. }));
+    let native = native.take_while(|place| !place.is_javascript());
     let functions = native.clone().filter_map(|place| frames::native_names(place, names)).flatten();
     let is_named = |place: Place| !place.can_be_named() || names.contains(place);
     match crate::report::owner(functions) {

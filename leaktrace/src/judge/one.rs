@@ -7,12 +7,7 @@ use leaktrace_common::{
     v8::Sample,
 };
 
-use super::{
-    Options,
-    frames::{Frames, is_javascript},
-    pending::Pending,
-    seeing::Seeing,
-};
+use super::{Options, frames::Frames, pending::Pending, seeing::Seeing};
 use crate::{
     attribute::Frame,
     ledger::{Ledger, LiveBlock, Site, Totals, Work},
@@ -239,12 +234,12 @@ impl One {
         }
         let LookUp { frames, names, ledger, suppressions } = look_up;
         let taken = site.taken?;
-        let has_javascript = taken.frames().any(|frame| is_javascript(frame.place));
+        let has_javascript = taken.frames().any(|frame| frame.place.is_javascript());
         // Patterns are held to every frame, those too that a path leaves out; and what is V8's own is told by names alone.
         let needs_all =
             !suppressions.is_empty() || !has_javascript && ledger.engine(site.process.id).is_some();
         let waits = |frame: &Frame| {
-            let is_needed = needs_all && frame.place.can_be_named() || is_javascript(frame.place);
+            let is_needed = needs_all && frame.place.can_be_named() || frame.place.is_javascript();
             is_needed && !names.contains(frame.place)
         };
         if taken.frames().any(waits) {

@@ -25,9 +25,7 @@ impl Judges {
     #[must_use]
     pub fn survivors(&self, ledger: &Ledger) -> Vec<Survivors> {
         let mut wanted = self.heaps.iter().filter(|((_, heap), _)| *heap == Heap::Native).peekable();
-        let is_wanted = |judgement: &&crate::verdict::Judgement| {
-            judgement.verdict.is_leak() || judgement.verdict.is_suspect()
-        };
+        let is_wanted = |judgement: &&crate::verdict::Judgement| judgement.verdict.is_bad();
         if wanted.peek().is_none()
             || !wanted.clone().any(|(_, one)| one.judgements.iter().any(|one| is_wanted(&one)))
         {

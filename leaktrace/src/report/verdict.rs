@@ -112,7 +112,7 @@ impl Verdict {
 
     /// The same, or suspected.
     pub(crate) fn is_bad(&self) -> bool {
-        self.suppressed.is_none() && (self.state.is_leak() || self.state.is_suspect())
+        self.suppressed.is_none() && self.state.is_bad()
     }
 
     /// Worth a paragraph: what is or was called something, not what is still looked at or found to be none.

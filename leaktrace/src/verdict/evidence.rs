@@ -61,6 +61,12 @@ impl Verdict {
     pub const fn is_suspect(&self) -> bool {
         matches!(self, Self::Suspect { .. })
     }
+
+    /// Called a leak, or suspected.
+    #[must_use]
+    pub const fn is_bad(&self) -> bool {
+        self.is_leak() || self.is_suspect()
+    }
 }
 
 /// What was said and when.

@@ -136,9 +136,7 @@ mod tests {
                 let seen = Seen { stack, frames: &frames, totals, deaths: &[], unreachable, watched };
                 ending.stack(&seen, self.blocks.iter().copied());
                 last = ending.judge().into_iter().next();
-                if let Some(said) =
-                    last.as_mut().filter(|said| said.verdict.is_leak() || said.verdict.is_suspect())
-                {
+                if let Some(said) = last.as_mut().filter(|said| said.verdict.is_bad()) {
                     self.engine.verified(said, verified);
                 }
             }
