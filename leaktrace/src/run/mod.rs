@@ -106,10 +106,10 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     if let Some(registers) = registers {
         judging.prove_by(registers)?;
     }
+    let mut windows = Windows::new(plan, &mut session);
     let (mut started, attached) = add_targets(&mut session, plan, demo.as_ref())?;
     let found = session.look_for_processes()?;
-    let mut windows = Windows::new(plan, &mut session);
-    session.begin()?;
+    windows.begin(&mut session)?;
     outputs.begin();
     // Scripts wait for these lines: from here on nothing is missed.
     for (pid, name, files) in &attached {

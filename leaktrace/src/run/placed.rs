@@ -44,6 +44,11 @@ impl Placed {
         Ok(())
     }
 
+    /// None stands yet: they are placed together, when they are placed again.
+    pub(super) const fn hold_back(&mut self) {
+        self.are_lifted = true;
+    }
+
     fn stand(&mut self, id: BinaryId, probes: Vec<Probe>) {
         self.standing.extend(probes.into_iter().map(|probe| (id, probe)));
     }

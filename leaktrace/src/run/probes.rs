@@ -16,6 +16,7 @@ use std::{
 
 use leaktrace_common::v8::Point;
 
+pub(super) use self::places::Attached;
 use self::{
     numbers::{Content, Hooked, Numbers},
     places::{cookie_of, is_frequent, places, program_of},
@@ -81,19 +82,6 @@ impl KnownBinary {
 pub(super) struct Heaps {
     pub(super) native: bool,
     pub(super) javascript: bool,
-}
-
-/// What attaching to one file did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attached {
-    pub(super) functions: usize,
-    pub(super) probes: usize,
-    /// Probes on instructions that the kernel has to single-step.
-    pub(super) slow: usize,
-    /// Functions with ways out that are not probed.
-    pub(super) incomplete: usize,
-    /// Probes of a JavaScript engine.
-    pub(super) engine_probes: usize,
 }
 
 /// The files that are held, and the probes placed in them.
@@ -253,6 +241,11 @@ impl Probes {
     /// Where the builtins of V8 in this file are.
     pub(super) fn builtins(&self, id: BinaryId) -> Option<&BuiltinsInFile> {
         self.binary(id)?.builtins.as_ref()
+    }
+
+    /// Those of native memory are placed together, when they are placed again.
+    pub(super) fn hold_back(&mut self) {
+        self.of_heap.hold_back();
     }
 
     /// Takes the probes of native memory back. `until` is kept until they are gone.

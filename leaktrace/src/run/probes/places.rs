@@ -6,6 +6,19 @@ use crate::{
     kernel::attach::Program, probe_site::Returns, runtime::v8::probes::ProbePoint, target::FoundHook,
 };
 
+/// What attaching to one file did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Attached {
+    pub(in super::super) functions: usize,
+    pub(in super::super) probes: usize,
+    /// Probes on instructions that the kernel has to single-step.
+    pub(in super::super) slow: usize,
+    /// Functions with ways out that are not probed.
+    pub(in super::super) incomplete: usize,
+    /// Probes of a JavaScript engine.
+    pub(in super::super) engine_probes: usize,
+}
+
 /// Whether it is what programs mostly call, by whatever prefix.
 pub(super) fn is_frequent(hook: &FoundHook) -> bool {
     hook.symbol.ends_with("malloc") || hook.symbol.ends_with("free")

@@ -24,6 +24,11 @@ use crate::{
 };
 
 impl Session {
+    /// Probes of native memory are placed together, by `resume`: while one file after another is read, they would cost.
+    pub(in super::super) fn hold_back(&mut self) {
+        self.probes.hold_back();
+    }
+
     /// Stops watching in all processes at one moment, and lifts the probes. When that was; until they are gone they are timed.
     pub(in super::super) fn pause(&mut self, timing: &Arc<Option<Timing>>) -> Result<u64, Failure> {
         let at = self.kernel.watch_heap(false)?;

@@ -27,6 +27,8 @@ use crate::{
 const COMPARED: u64 = 64;
 /// So much is read at once.
 const READ: u64 = 256 << 10;
+/// So many blocks of a stack have been noted before any stack has more of them noted.
+const TURNS: [usize; 2] = [8, 64];
 /// No machine has smaller pages.
 const LEAST_PAGE: u64 = 4096;
 
@@ -120,19 +122,21 @@ impl Followed {
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of: one process's at least, and as many
     /// as there is time for `until` then.
-    pub(super) fn note(&mut self, blocks: Blocks, until: u64) {
-        for (process, mut blocks) in by_process(blocks) {
+    pub(super) fn note(&mut self, mut blocks: Blocks, until: u64) {
+        blocks.retain(|(key, block)| {
+            let Some(heap) = self.heaps.get(&key.process) else { return false };
+            heap.blocks.get(&key.address).is_none_or(|known| known.born != block.born)
+        });
+        let is_one = blocks.iter().all(|(key, _)| key.process == blocks[0].0.process);
+        for (process, blocks) in by_turns(blocks).into_iter().flat_map(by_process) {
             let Some(heap) = self.heaps.get_mut(&process) else { continue };
-            blocks.retain(|(key, block)| {
-                heap.blocks.get(&key.address).is_none_or(|known| known.born != block.born)
-            });
             for ((key, block), content) in blocks.iter().zip(contents(&heap.memory, &blocks)) {
                 if let Some(content) = content {
                     let known = Known { born: block.born, content, seen: block.born };
                     heap.blocks.insert(key.address, known);
                 }
             }
-            if clock::now() >= until {
+            if clock::now() >= until && !is_one {
                 return;
             }
         }
@@ -190,6 +194,20 @@ impl Followed {
         }
         fates
     }
+}
+
+/// Some of each stack first, where there may not be time for all: what is handed out seldom is not to be missed because of
+/// what is handed out all the time.
+fn by_turns(blocks: Blocks) -> [Blocks; TURNS.len() + 1] {
+    let mut turns: [Blocks; _] = Default::default();
+    let mut of_stack: HashMap<(ProcessId, u64), usize> = HashMap::new();
+    for (key, block) in blocks {
+        let before = of_stack.entry((key.process, block.stack)).or_default();
+        let turn = TURNS.iter().position(|most| *before < *most).unwrap_or(TURNS.len());
+        *before += 1;
+        turns[turn].push((key, block));
+    }
+    turns
 }
 
 fn by_process(blocks: Blocks) -> HashMap<ProcessId, Blocks> {
@@ -296,6 +314,19 @@ mod tests {
         let blocks = [block(0x1000, 100), block(0x1f00, 50_000), block(0x8000, 16), block(0x9000, 16)];
         assert!(contents(&memory, &blocks).iter().all(Option::is_some));
         assert_eq!(memory.0.into_inner(), [(0x1000, 0xf00 + 64), (0x8000, 16), (0x9000, 16)]);
+    }
+
+    #[test]
+    fn every_stack_has_some_in_the_first_turn() {
+        let of = |stack: u64, address: u64| {
+            let (key, block) = block(address, 8);
+            (key, Block { stack, ..block })
+        };
+        let blocks = (0..100).map(|at| of(1, at)).chain((100..110).map(|at| of(2, at))).chain([of(3, 110)]);
+        let turns = by_turns(blocks.collect());
+        let counts = turns
+            .map(|turn| [1, 2, 3].map(|stack| turn.iter().filter(|(_, block)| block.stack == stack).count()));
+        assert_eq!(counts, [[8, 8, 1], [56, 2, 0], [36, 0, 0]]);
     }
 
     #[test]

@@ -50,6 +50,13 @@ const OPENING_BETWEEN: u64 = 5_000_000;
 /// A hit dearer than this is worth a word.
 const DEAR: u64 = 3_000;
 
+struct Lifting {
+    /// Until they are gone.
+    timing: Weak<Option<Timing>>,
+    /// What had been spent when that was begun.
+    spent_ns: u64,
+}
+
 pub(super) struct Windows {
     budget: Budget,
     /// With `--exact`: probes are not lifted, whatever they cost.
@@ -60,8 +67,9 @@ pub(super) struct Windows {
     traps: Option<Traps>,
     /// Programs are timed while it is there, unless the kernel refused: then they cost what traps cost at the least.
     timing: Arc<Option<Timing>>,
-    /// The same, as long as probes are being taken back.
-    lifting: Weak<Option<Timing>>,
+    /// Probes are being taken back.
+    lifting: Option<Lifting>,
+    hurry: Hurry,
     runs: Runs,
     hits: u64,
     spent_ns: u64,
@@ -83,6 +91,9 @@ pub(super) struct Windows {
 impl Windows {
     /// Measures what a hit costs here.
     pub(super) fn new(plan: &Plan, session: &mut Session) -> Self {
+        if plan.targets.are_all() && session.is_quick() {
+            session.hold_back();
+        }
         let must_stay = if plan.mmap {
             Some("--mmap has to hear of each mapping".to_owned())
         } else if plan.prove {
@@ -108,7 +119,8 @@ impl Windows {
             must_stay,
             traps,
             timing: Arc::new(None),
-            lifting: Weak::new(),
+            lifting: None,
+            hurry: Hurry::new(),
             runs: Runs::default(),
             hits: 0,
             spent_ns: 0,
@@ -126,6 +138,17 @@ impl Windows {
         }
     }
 
+    /// Places what is to be placed at once, and begins to record.
+    pub(super) fn begin(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.traps.is_some() {
+            self.timing = Arc::new(Timing::start().ok());
+            self.account(session);
+            session.tell(&Event::Worked { at: self.looked, work: 0 });
+        }
+        self.place(session)?;
+        session.begin()
+    }
+
     /// Looks what was spent, and lets probes stand or lifts them by that.
     pub(super) fn turn(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.refills.turn(session)?;
@@ -134,17 +157,13 @@ impl Windows {
         if self.traps.is_none() || clock::now() < self.looked + apart {
             return Ok(());
         }
-        let is_first = self.looked == 0;
-        if is_first {
-            self.timing = Arc::new(Timing::start().ok());
-        }
         self.account(session);
-        if is_first {
-            session.tell(&Event::Worked { at: self.looked, work: 0 });
+        if let Some(gone) = self.lifting.take_if(|lifting| lifting.timing.strong_count() == 0) {
+            self.budget.lifted(self.spent_ns - gone.spent_ns);
         }
         if self.is_paused {
             // Placed again before they are gone, they would see each call twice.
-            if self.budget.affords_window() && self.lifting.strong_count() == 0 {
+            if self.budget.affords_window() && self.lifting.is_none() {
                 return self.resume(session);
             }
             self.followed.open_waiting(clock::now() + OPENING_BETWEEN);
@@ -153,8 +172,16 @@ impl Windows {
             }
         } else if self.budget.is_spent() && !self.is_exact {
             return self.lift(session);
+        } else {
+            self.hurry_if_short();
         }
         Ok(())
+    }
+
+    /// Probes stand: if they are to be lifted before long, that must not be late.
+    fn hurry_if_short(&mut self) {
+        let may_lift = !self.is_exact && self.must_stay.is_none();
+        self.hurry.set(may_lift && self.budget.is_short());
     }
 
     /// Before something is judged: what has become of the blocks, as far as that was not looked at just now.
@@ -228,7 +255,7 @@ impl Windows {
             self.warn(session);
             return Ok(());
         }
-        let _hurry = Hurry::begin();
+        self.hurry.set(true);
         let blocks = session.blocks()?;
         // What those without blocks have for a heap is of no interest.
         let holders: HashSet<ProcessId> = blocks.iter().map(|(key, _)| key.process).collect();
@@ -242,9 +269,10 @@ impl Windows {
             self.followed.note(session.blocks()?, until + OPENING);
         }
         let timing = std::mem::take(&mut self.timing);
-        self.lifting = Arc::downgrade(&timing);
+        self.lifting = Some(Lifting { timing: Arc::downgrade(&timing), spent_ns: self.spent_ns });
         let at = session.pause(&timing)?;
         drop(timing);
+        self.hurry.set(false);
         self.account(session);
         session.tell(&Event::Paused { at, work: self.worked });
         let running: HashSet<ProcessId> = session.running().map(|(process, _)| process).collect();
@@ -256,15 +284,22 @@ impl Windows {
     }
 
     fn resume(&mut self, session: &mut Session) -> Result<(), Failure> {
-        let _hurry = Hurry::begin();
         self.timing = Arc::new(Timing::start().ok());
+        let at = self.place(session)?;
+        session.tell(&Event::Resumed { at, work: self.worked });
+        self.is_paused = false;
+        Ok(())
+    }
+
+    /// Places probes that are not there; since when they watch.
+    fn place(&mut self, session: &mut Session) -> Result<u64, Failure> {
+        self.hurry.set(true);
         let (at, before) = (session.resume()?, self.spent_ns);
         // What was done while they were placed, which can take a while, is of the pause.
         self.account(session);
         self.budget.placed(self.spent_ns - before);
-        session.tell(&Event::Resumed { at, work: self.worked });
-        self.is_paused = false;
-        Ok(())
+        self.hurry_if_short();
+        Ok(at)
     }
 
     /// Reads the heaps.
