@@ -14,6 +14,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     num::NonZeroU32,
+    sync::Arc,
     time::Duration,
 };
 
@@ -207,6 +208,8 @@ impl Session {
         for target in &self.targets {
             self.kernel.untrace(target.pid.get())?;
         }
+        // To make the report takes a while, and each call would trap for nothing.
+        self.probes.lift(&Arc::new(()));
         self.listen()
     }
 

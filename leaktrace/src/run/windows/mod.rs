@@ -173,15 +173,15 @@ impl Windows {
         } else if self.budget.is_spent() && !self.is_exact {
             return self.lift(session);
         } else {
-            self.hurry_if_short();
+            // If they are to be lifted before long, that must not be late.
+            self.hurry.set(self.may_lift() && self.budget.is_short());
         }
         Ok(())
     }
 
-    /// Probes stand: if they are to be lifted before long, that must not be late.
-    fn hurry_if_short(&mut self) {
-        let may_lift = !self.is_exact && self.must_stay.is_none();
-        self.hurry.set(may_lift && self.budget.is_short());
+    /// Whether probes are taken back for a while once the credit is used up.
+    const fn may_lift(&self) -> bool {
+        !self.is_exact && self.must_stay.is_none() && self.traps.is_some()
     }
 
     /// Before something is judged: what has become of the blocks, as far as that was not looked at just now.
@@ -298,7 +298,8 @@ impl Windows {
         // What was done while they were placed, which can take a while, is of the pause.
         self.account(session);
         self.budget.placed(self.spent_ns - before);
-        self.hurry_if_short();
+        // The next look tells whether they are to be lifted soon.
+        self.hurry.set(self.may_lift());
         Ok(at)
     }
 
