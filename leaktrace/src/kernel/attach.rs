@@ -166,10 +166,7 @@ impl Kernel {
         places: &[Place],
     ) -> Result<Vec<Probe>, AttachError> {
         let places = &self.with_sessions(places);
-        let mut programs: Vec<Program> = places.iter().map(|place| place.program).collect();
-        programs.sort_unstable();
-        programs.dedup();
-        self.load_programs(&programs)?;
+        let programs = self.load_for(places)?;
         let mut placed = Vec::with_capacity(programs.len());
         for program in programs {
             let places: Vec<&Place> = places.iter().filter(|place| place.program == program).collect();
@@ -190,6 +187,25 @@ impl Kernel {
             }
         }
         Ok(placed)
+    }
+
+    /// Loads what these will need, as the verifier takes up to a second for a program: so that to attach is then a matter of a
+    /// moment.
+    ///
+    /// # Errors
+    /// The kernel refuses a program.
+    pub fn prepare(&mut self, places: &[Place]) -> Result<(), AttachError> {
+        let places = self.with_sessions(places);
+        self.load_for(&places)?;
+        Ok(())
+    }
+
+    fn load_for(&mut self, places: &[Place]) -> Result<Vec<Program>, AttachError> {
+        let mut programs: Vec<Program> = places.iter().map(|place| place.program).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        self.load_programs(&programs)?;
+        Ok(programs)
     }
 
     /// The same places, where the kernel has them with the program that sees the returns which it asks for.

@@ -36,7 +36,9 @@ impl Placed {
         if places.is_empty() {
             return Ok(());
         }
-        if !self.are_lifted {
+        if self.are_lifted {
+            kernel.prepare(&places)?;
+        } else {
             self.stand(id, kernel.attach(&known.file.probe_path(), scope, &places)?);
             self.in_order();
         }

@@ -14,7 +14,7 @@ const LEAST: Duration = Duration::from_millis(20);
 const EDGES: f64 = 2.0;
 /// It depends on what the processes do just then, so it is believed less by and by: an idle machine does not wait for hours.
 const EDGES_HALVE: Duration = Duration::from_mins(5);
-
+/// Who is late by so much to lift them, as others wait for the same CPU, would overdraw it.
 const SHORT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use std::{
 use leaktrace_common::{
     live::{Block, BlockKey},
     process::ProcessId,
+    stack::StackId,
 };
 
 use crate::{
@@ -200,9 +201,9 @@ impl Followed {
 /// what is handed out all the time.
 fn by_turns(blocks: Blocks) -> [Blocks; TURNS.len() + 1] {
     let mut turns: [Blocks; _] = Default::default();
-    let mut of_stack: HashMap<(ProcessId, u64), usize> = HashMap::new();
+    let mut of_stack: HashMap<StackId, usize> = HashMap::new();
     for (key, block) in blocks {
-        let before = of_stack.entry((key.process, block.stack)).or_default();
+        let before = of_stack.entry(block.stack()).or_default();
         let turn = TURNS.iter().position(|most| *before < *most).unwrap_or(TURNS.len());
         *before += 1;
         turns[turn].push((key, block));

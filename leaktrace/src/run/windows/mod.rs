@@ -50,6 +50,7 @@ const OPENING_BETWEEN: u64 = 5_000_000;
 /// A hit dearer than this is worth a word.
 const DEAR: u64 = 3_000;
 
+/// Probes on their way out.
 struct Lifting {
     /// Until they are gone.
     timing: Weak<Option<Timing>>,
@@ -196,6 +197,8 @@ impl Windows {
 
     /// The same for the last time.
     pub(super) fn end(&mut self, session: &mut Session) -> Result<(), Failure> {
+        // To make the last report takes a while, which is nobody's loss.
+        self.hurry.set(false);
         self.read_at = 0;
         self.refresh(session)
     }
