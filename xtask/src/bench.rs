@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tracing costs, a file for each kind of heap.
 
+mod crowd;
 mod javascript;
 mod pairs;
 mod peers;
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Measure real programs at work, and whether a small leak in them is found
     #[arg(long, conflicts_with = "javascript")]
     programs: bool,
+    /// Measure a machine full of services, as a whole
+    #[arg(long, conflicts_with_all = ["javascript", "programs"])]
+    crowd: bool,
     /// Measure this leaktrace instead of building one in release mode
     #[arg(long)]
     bin: Option<String>,
@@ -36,12 +40,18 @@ pub(crate) struct Args {
     /// How often each way is measured: 7, of JavaScript 20, of programs 6 unless given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
+    /// Seconds of a turn of --programs (24, quickly 8), with leaktrace judging at 72 epochs of a 96th of it; of --crowd (180,
+    /// quickly 30)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: Option<u32>,
     #[command(flatten)]
     pairs: pairs::Args,
     #[command(flatten)]
     of_javascript: javascript::Args,
     #[command(flatten)]
     of_programs: programs::Args,
+    #[command(flatten)]
+    of_crowd: crowd::Args,
 }
 
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
@@ -58,13 +68,16 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     }
     let folder = checkout.target().join("bench");
     let rounds = |usual| args.rounds.unwrap_or(if args.quick { 2 } else { usual });
+    let seconds = |usual, quick| args.seconds.unwrap_or(if args.quick { quick } else { usual });
     if args.javascript {
         let outcome = javascript::run(&bin, &args.of_javascript, rounds(20))?;
         keep(&folder.join("javascript"), &outcome, &outcome.markdown())
     } else if args.programs {
-        let seconds = if args.quick { 8 } else { 24 };
-        let outcome = programs::run(checkout, &bin, &args.of_programs, seconds, rounds(6))?;
+        let outcome = programs::run(checkout, &bin, &args.of_programs, seconds(24, 8), rounds(6))?;
         keep(&folder.join("programs"), &outcome, &outcome.markdown())
+    } else if args.crowd {
+        let outcome = crowd::run(&bin, &args.of_crowd, seconds(180, 30))?;
+        keep(&folder.join("crowd"), &outcome, &outcome.markdown())
     } else {
         let outcome = pairs::run(&bin, &args.pairs, rounds(7))?;
         keep(&folder.join("pairs"), &outcome, &outcome.markdown())

@@ -1,7 +1,7 @@
 //! Compares the kernel side's stacks with those that the processes find themselves, frame by frame.
 //!
 //! `cargo test -p tests-unwind --test truth [-- NAME...]`: only these cases; LEAKTRACE_SHOW=n prints the first n
-//! differences of each. The last line is one of libtest's, in which each case is a test.
+//! differences of each (3). The last line is one of libtest's, in which each case is a test.
 
 mod alike;
 mod cases;
@@ -20,6 +20,8 @@ use outcome::{SETTLED, run};
 
 /// Fewer stacks than this in all prove too little.
 const LEAST_STACKS: u64 = 100_000;
+/// Of so many stacks one may be cut where it could not be read; that one is right as far as it goes, and says so.
+const STACKS_A_CUT: u64 = 1_000_000;
 /// Bytes of the tables of node's executable, the largest binary here: 1.2 MiB of Debian's, 2.8 of nodejs.org's 26.
 const MOST_TABLES: usize = 3_000_000;
 
@@ -82,7 +84,10 @@ fn main() -> Result<ExitCode> {
             outcome.longer,
             outcome.stops,
         );
-        check(case.name, right == outcome.stacks && outcome.stacks > 0 && outcome.status == 0);
+        // The kernel may move a page of the stack (compaction) while a probe reads it, which must not wait.
+        let may_be_cut = 1 + outcome.stacks / STACKS_A_CUT;
+        let is_right = right + outcome.cut == outcome.stacks && outcome.cut <= may_be_cut;
+        check(case.name, is_right && outcome.stacks > 0 && outcome.status == 0);
         total += outcome.stacks;
         if let Some(settled) = outcome.settled {
             let end = kernel.tables.memory().0;

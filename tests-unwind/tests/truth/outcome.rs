@@ -28,6 +28,9 @@ pub(crate) const SETTLED: Duration = Duration::from_secs(20);
 /// Records read without a pause, a tenth of the ring: then the process waits, so that none is lost.
 const FALLEN_BEHIND: u32 = 3000;
 
+/// Differences of a case that are printed, unless LEAKTRACE_SHOW says how many.
+const SHOWN: usize = 3;
+
 const STARTS: [&str; 3] = ["return", "entry", "site"];
 
 #[derive(Default)]
@@ -37,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) equal: u64,
     /// Equal as far as the process's own went, and from there on to the end of the thread.
     pub(crate) longer: u64,
+    /// Right until the stack could not be read, which is said of them.
+    pub(crate) cut: u64,
     /// The outermost frames of stacks that are equal: where threads begin.
     pub(crate) roots: HashSet<u64>,
     /// Those of stacks that are longer than the truth, and of how many.
@@ -62,7 +67,7 @@ pub(crate) fn run(kernel: &mut Kernel, case: &Case, preload: &Path, id: ProcessI
         id,
     )?;
     let started = Instant::now();
-    let show = std::env::var("LEAKTRACE_SHOW").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let show = std::env::var("LEAKTRACE_SHOW").ok().and_then(|text| text.parse().ok()).unwrap_or(SHOWN);
     let mut outcome = Outcome::default();
     // Ours, waiting for its truth.
     let mut waiting: HashMap<(u64, u32), StackRecord> = HashMap::new();
@@ -146,10 +151,16 @@ fn judge(case: &Case, outcome: &mut Outcome, ours: &StackRecord, truth: &StackRe
     let is_longer = case.ours_may_be_longer && common == true_frames.len() && common > 0;
     // Code that was made since the last stop is guessed through.
     let is_through = matches!(stop, Ok(StopReason::End | StopReason::Guessed));
+    let is_unreadable = stop == Ok(StopReason::Unreadable) && common == ours_frames.len();
     if is_equal {
         outcome.equal += 1;
         outcome.roots.extend(ours_frames.last().filter(|_| !is_cut));
-    } else if let Some(root) = ours_frames.last().filter(|_| is_longer && is_through) {
+        return;
+    }
+    if is_unreadable {
+        outcome.cut += 1;
+    }
+    if let Some(root) = ours_frames.last().filter(|_| is_longer && is_through) {
         outcome.longer += 1;
         *outcome.longer_roots.entry(*root).or_default() += 1;
     } else if outcome.shown < show {

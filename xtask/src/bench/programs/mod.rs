@@ -28,9 +28,6 @@ use crate::{
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Args {
-    /// Seconds a turn (24, quickly 8); leaktrace judges at 72 epochs of a 96th of it
-    #[arg(long)]
-    seconds: Option<u32>,
     /// Only programs with these names
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -96,7 +93,6 @@ pub(super) fn run(
     seconds: u32,
     rounds: u32,
 ) -> Result<Outcome> {
-    let seconds = args.seconds.unwrap_or(seconds);
     let folder = checkout.target().join("bench");
     let leak = leak_beside(checkout, &folder)?;
     let (mut measured, mut left_out) = (Measured::default(), Vec::new());
