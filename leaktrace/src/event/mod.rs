@@ -49,6 +49,7 @@ pub enum Event {
         at: u64,
         work: u64,
     },
+    InUse(InUse),
     /// An isolate has ended, and with its heap all samples in it.
     HeapEnded {
         process: ProcessId,
@@ -67,6 +68,26 @@ pub struct Stack {
     pub stop: StopReason,
     /// Packed [`leaktrace_common::v8::Word`]s, most of them return addresses; the allocator's caller first.
     pub words: Vec<u64>,
+}
+
+/// What the allocator itself says of some sizes, of blocks that were watched and of all others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InUse {
+    pub process: ProcessId,
+    /// In nanoseconds of `CLOCK_MONOTONIC`.
+    pub at: u64,
+    /// By size, without overlaps.
+    pub sizes: Vec<SizeInUse>,
+}
+
+/// Blocks of like size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeInUse {
+    /// Least and largest bytes.
+    pub from: u64,
+    pub to: u64,
+    /// In use at the most.
+    pub blocks: u64,
 }
 
 /// A mapping was made, removed or moved.

@@ -1,5 +1,7 @@
 //! What malloc's memory is divided into.
 
+use std::ops::RangeInclusive;
+
 /// Bytes of a chunk's header; the program's pointer is behind it.
 pub(super) const HEADER: u64 = 16;
 /// No chunk of a program is smaller (`MINSIZE`).
@@ -12,6 +14,13 @@ pub(super) const NOT_MAIN: u64 = 4;
 /// The size without the flags below it.
 pub(super) fn size_of(field: u64) -> u64 {
     field & !7
+}
+
+/// The sizes of blocks, in bytes, that a chunk of this size is made for.
+pub(super) fn requests_of(size: u64) -> RangeInclusive<u64> {
+    // The next chunk's first word is the block's, too.
+    let largest = size - HEADER + 8;
+    if size <= SMALLEST { 0..=largest } else { largest - 15..=largest }
 }
 
 /// A piece of an allocator's memory.

@@ -7,7 +7,7 @@ use super::{
     arena::{self, Arena, HEAP_MAX},
     chunk,
     error::Misfit,
-    layout::{BINS, Key, Layout, SMALL_TCACHE_BINS},
+    layout::{BINS, Layout, SMALL_TCACHE_BINS},
     words::{half, pair, word},
 };
 use crate::process::ReadUser;
@@ -184,9 +184,4 @@ impl Parameters {
             sbrk_base: word(&bytes, places.sbrk_base)?,
         })
     }
-}
-
-/// A key that blocks in a thread's lists would carry.
-pub(super) fn is_key(data: &Data, layout: &Layout, key: u64) -> bool {
-    layout.tcache.key == Key::Random && key != 0 && data.holds(key)
 }

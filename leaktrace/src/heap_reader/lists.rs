@@ -1,11 +1,11 @@
 //! Free blocks that a walk takes for used ones: those in threads' own lists and in fastbins keep the marks of use.
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap, ops::Range};
 
 use super::{
     arena::Arena,
     chunk::{self, ChunkState, HEADER},
-    find::{self, Data},
+    find::Data,
     layout::{Counts, Key, Layout, SMALL_TCACHE_BINS},
     words::{pair, quarter, word},
 };
@@ -28,14 +28,26 @@ pub(super) struct FreeLists {
 /// Reads lists of one process.
 #[derive(Debug)]
 pub(super) struct Lists<'a, M> {
-    pub(super) memory: &'a M,
-    pub(super) layout: &'a Layout,
-    pub(super) data: &'a Data,
+    memory: &'a M,
+    layout: &'a Layout,
+    /// Where malloc's variables are. They are read if the key is to be found among them, and not kept: of each of a
+    /// thousand processes that would be much.
+    data: &'a [Range<u64>],
+    read: OnceCell<Data>,
     /// `tcache_key`, once a block has shown it.
-    pub(super) key: &'a mut Option<u64>,
+    key: &'a mut Option<u64>,
 }
 
-impl<M: ReadUser> Lists<'_, M> {
+impl<'a, M: ReadUser> Lists<'a, M> {
+    pub(super) fn new(
+        memory: &'a M,
+        layout: &'a Layout,
+        data: &'a [Range<u64>],
+        key: &'a mut Option<u64>,
+    ) -> Self {
+        Self { memory, layout, data, read: OnceCell::new(), key }
+    }
+
     /// Threads' lists are read before the fastbins and after them: blocks move both ways.
     pub(super) fn read(&mut self, arenas: &[Arena], tcaches: &[u64]) -> FreeLists {
         let mut lists = FreeLists::default();
@@ -127,7 +139,8 @@ impl<M: ReadUser> Lists<'_, M> {
             (Key::Own, _) => key == tcache,
             (Key::Random, Some(known)) => key == known,
             (Key::Random, None) => {
-                let found = fits && find::is_key(self.data, self.layout, key);
+                let data = || self.read.get_or_init(|| Data::read(self.memory, self.data));
+                let found = fits && key != 0 && data().holds(key);
                 *self.key = found.then_some(key);
                 found
             }

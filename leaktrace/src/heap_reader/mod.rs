@@ -30,7 +30,10 @@ mod sink;
 mod walk;
 mod words;
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+};
 
 use self::{
     arena::{Arena, Region},
@@ -51,7 +54,7 @@ pub use self::{
     identify::Libcs,
     layout::Version,
 };
-use crate::process::{Mappings, Memory, Pages, ProcessError};
+use crate::process::{Mappings, Memory, Pages, ProcessError, ReadUser as _};
 
 /// How often malloc's variables are looked for: a running program may be changing several that belong together.
 const TRIES: u32 = 3;
@@ -64,12 +67,31 @@ pub struct HeapReader {
     pages: Pages,
     version: Option<Version>,
     layout: &'static Layout,
-    data: Data,
+    /// Where malloc's variables are, among others.
+    data: Vec<Range<u64>>,
     found: Found,
     /// `tcache_key`.
     key: Option<u64>,
     /// Threads' structures that were seen.
     tcaches: BTreeSet<u64>,
+}
+
+/// How much of blocks of like size there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeInUse {
+    /// Bytes that malloc was asked for.
+    pub requests: RangeInclusive<u64>,
+    /// In use at the most.
+    pub blocks: u64,
+}
+
+/// What became of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// In the order in which they were asked for.
+    pub states: Vec<Liveness>,
+    /// Of sizes that are in use below 64 KiB; empty where not all of the heap was walked.
+    pub sizes: Vec<SizeInUse>,
 }
 
 /// What a look at a heap read.
@@ -115,13 +137,12 @@ impl HeapReader {
         let memory = Memory::open(pid)?;
         let pages = Pages::open(pid, page)?;
         let mappings = Mappings::read(pid)?;
-        let Glibc { version, data: ranges } = identify::identify(pid, &mappings, libcs)?;
+        let Glibc { version, data } = identify::identify(pid, &mappings, libcs)?;
         let mut tries = 1..=TRIES;
-        let (data, (layout, found)) = loop {
-            let data = Data::read(&memory, &ranges);
-            match locate(pid, &memory, &data, version) {
+        let (layout, found) = loop {
+            match locate(pid, &memory, &Data::read(&memory, &data), version) {
                 Err(Refused::Misfit { .. }) if tries.next() < Some(TRIES) => {}
-                located => break (data, located?),
+                located => break located?,
             }
         };
         Ok(Self { pid, memory, pages, version, layout, data, found, key: None, tcaches: BTreeSet::new() })
@@ -131,6 +152,12 @@ impl HeapReader {
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// Whether that process has this memory: one that was opened before may have ended, or have run another program.
+    #[must_use]
+    pub fn is_in(&self, memory: &Memory) -> bool {
+        memory.word(self.found.main_arena).is_some()
     }
 
     /// What is in use, by size.
@@ -160,13 +187,14 @@ impl HeapReader {
     ///
     /// # Errors
     /// As [`HeapReader::census`].
-    pub fn check(&mut self, blocks: &[u64]) -> Result<Vec<Liveness>, Refused> {
+    pub fn check(&mut self, blocks: &[u64]) -> Result<Checked, Refused> {
         let mut sorted = blocks.to_vec();
         sorted.sort_unstable();
         let mappings = Mappings::read(self.pid)?;
         let parts = self.parts()?;
         let mut lost = Vec::new();
         let mut asked = Asked::new(&sorted);
+        let mut is_whole = true;
         let holds = |region: &Region| {
             let from = sorted.partition_point(|address| *address < region.first);
             sorted.get(from).is_some_and(|address| *address < region.end)
@@ -174,10 +202,12 @@ impl HeapReader {
         // A block in the list of a thread that is not known looks used. Its key tells, or is left from earlier.
         if let Some(key) = self.key {
             self.walk(&parts, holds, &mut asked, &mut lost, &mut Look::default());
+            is_whole = parts.regions.iter().all(holds);
             let has_key = |block: u64| words::pair(&self.memory, block).is_some_and(|(_, word)| word == key);
             if asked.in_use().any(has_key) {
                 asked = Asked::new(&sorted);
                 lost.clear();
+                is_whole = true;
                 self.walk(&parts, |_| true, &mut asked, &mut lost, &mut Look::default());
             }
         } else {
@@ -198,7 +228,10 @@ impl HeapReader {
                 false => Liveness::Free,
             },
         };
-        Ok(blocks.iter().map(liveness).collect())
+        let states = blocks.iter().map(liveness).collect();
+        let mapped = u64::from(parts.parameters.mmaps);
+        let sizes = if is_whole && lost.is_empty() { asked.sizes(mapped) } else { Vec::new() };
+        Ok(Checked { states, sizes })
     }
 
     fn look(
@@ -295,8 +328,7 @@ impl HeapReader {
     /// Takes new structures of threads.
     fn find_tcaches(&mut self, candidates: Vec<u64>) {
         let mut bytes = vec![0; self.layout.tcache.size()];
-        let mut lists =
-            Lists { memory: &self.memory, layout: self.layout, data: &self.data, key: &mut self.key };
+        let mut lists = Lists::new(&self.memory, self.layout, &self.data, &mut self.key);
         for address in candidates {
             if lists.is_tcache(address, &mut bytes) {
                 self.tcaches.insert(address);
@@ -306,8 +338,7 @@ impl HeapReader {
 
     fn free_lists(&mut self, parts: &Parts) -> FreeLists {
         let mut bytes = vec![0; self.layout.tcache.size()];
-        let mut lists =
-            Lists { memory: &self.memory, layout: self.layout, data: &self.data, key: &mut self.key };
+        let mut lists = Lists::new(&self.memory, self.layout, &self.data, &mut self.key);
         // Threads end, and their structures are given back.
         self.tcaches.retain(|address| lists.is_tcache(*address, &mut bytes));
         let tcaches: Vec<u64> = self.tcaches.iter().copied().collect();

@@ -1,8 +1,9 @@
 //! What takes the chunks that a walk finds.
 
 use super::{
+    SizeInUse,
     census::Census,
-    chunk::{Chunk, ChunkState},
+    chunk::{self, Chunk, ChunkState},
 };
 
 pub(super) trait Sink {
@@ -39,16 +40,21 @@ impl Sink for All {
     }
 }
 
-/// The states of some blocks, by address.
+/// The states of some blocks, by address, and how many chunks of each size are in use.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     sorted: &'a [u64],
     found: Vec<Option<ChunkState>>,
+    /// By sixteenths of their size.
+    in_use: Vec<u32>,
 }
 
 impl<'a> Asked<'a> {
+    /// Chunks of this size and above are not counted.
+    const COUNTED: u64 = 64 << 10;
+
     pub(super) fn new(sorted: &'a [u64]) -> Self {
-        Self { sorted, found: vec![None; sorted.len()] }
+        Self { sorted, found: vec![None; sorted.len()], in_use: vec![0; (Self::COUNTED / 16) as usize] }
     }
 
     /// None where no chunk begins.
@@ -60,16 +66,45 @@ impl<'a> Asked<'a> {
         let states = self.sorted.iter().zip(&self.found);
         states.filter(|(_, state)| **state == Some(ChunkState::InUse)).map(|(address, _)| *address)
     }
+
+    /// How many chunks of each size are in use at the most, where more are that have mappings of their own.
+    pub(super) fn sizes(&self, mapped: u64) -> Vec<SizeInUse> {
+        let counts: Vec<u64> = self.in_use.iter().map(|count| u64::from(*count)).collect();
+        // What would be left over of a free chunk may be too small for one of its own, and is given out with it: 16 bytes, or 32
+        // where the block is aligned. So the largest sizes are not known.
+        let known = counts.windows(3).enumerate().skip(2).filter(|(_, counts)| counts[0] > 0);
+        let at_most = |(at, counts): (usize, &[u64])| {
+            let requests = chunk::requests_of(at as u64 * 16);
+            SizeInUse { requests, blocks: counts.iter().sum::<u64>() + mapped }
+        };
+        known.map(at_most).collect()
+    }
+
+    fn mark(&mut self, chunk: Chunk) {
+        let from = self.sorted.partition_point(|address| *address < chunk.address);
+        let same = self.sorted[from..].iter().take_while(|address| **address == chunk.address).count();
+        self.found[from..from + same].fill(Some(chunk.state));
+    }
+
+    fn count(&mut self, chunk: Chunk) -> Option<&mut u32> {
+        self.in_use.get_mut((chunk.size / 16) as usize)
+    }
 }
 
 impl Sink for Asked<'_> {
     fn chunk(&mut self, chunk: Chunk) {
-        self.correct(chunk);
+        if chunk.state == ChunkState::InUse
+            && let Some(count) = self.count(chunk)
+        {
+            *count = count.saturating_add(1);
+        }
+        self.mark(chunk);
     }
 
     fn correct(&mut self, chunk: Chunk) {
-        let from = self.sorted.partition_point(|address| *address < chunk.address);
-        let same = self.sorted[from..].iter().take_while(|address| **address == chunk.address).count();
-        self.found[from..from + same].fill(Some(chunk.state));
+        if let Some(count) = self.count(chunk) {
+            *count = count.saturating_sub(1);
+        }
+        self.mark(chunk);
     }
 }

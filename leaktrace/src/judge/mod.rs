@@ -128,7 +128,7 @@ impl Judges {
             // Once for stacks that read alike.
             let mut found = self.unreachable.get(&process.id).cloned().unwrap_or_default();
             let tell = own.into_iter().map(|site| {
-                let native = |block| one::native(block, ledger.weight(block.born));
+                let native = |block| one::native(block, ledger.weight(process.id, block));
                 let blocks = site.blocks.iter().map(native).collect();
                 let unreachable = found.remove(&one.counts_as(site.stack)).unwrap_or_default();
                 Told { site, blocks, unreachable }

@@ -24,8 +24,11 @@ pub enum Change {
     Mapping { start: u64, end: u64, file_offset: u64, device: (u32, u32), inode: u64, path: PathBuf },
 }
 
+/// Of all rings together: on a machine of few CPUs that starts 500 programs a second, what comes in ten seconds. So long
+/// leaktrace may have to wait for a CPU where a thousand others do.
+const ALL_RINGS: usize = 4 << 20;
 /// Room for some thousand mappings between two drains.
-const RING_BYTES: usize = 1 << 19;
+const LEAST_RING: usize = 1 << 19;
 
 /// Record numbers and the flag of an exec's comm record,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/perf_event.h>.
@@ -47,7 +50,8 @@ impl MappedEvents {
     pub fn open() -> io::Result<Self> {
         let cpus = aya::util::online_cpus()
             .map_err(|(path, error)| io::Error::new(error.kind(), format!("{path}: {error}")))?;
-        let cpus = cpus.into_iter().map(|cpu| open_cpu(cpu as usize)).collect::<io::Result<_>>()?;
+        let room = ring_bytes(cpus.len());
+        let cpus = cpus.into_iter().map(|cpu| open_cpu(cpu as usize, room)).collect::<io::Result<_>>()?;
         Ok(Self { cpus, lost: 0 })
     }
 
@@ -72,7 +76,12 @@ impl MappedEvents {
     }
 }
 
-fn open_cpu(cpu: usize) -> io::Result<Sampler> {
+/// Of each ring; a power of two.
+fn ring_bytes(cpus: usize) -> usize {
+    (ALL_RINGS / cpus.next_power_of_two()).max(LEAST_RING)
+}
+
+fn open_cpu(cpu: usize, room: usize) -> io::Result<Sampler> {
     let mut sampler = Builder::new(Software::DUMMY)
         .any_pid()
         .one_cpu(cpu)
@@ -84,7 +93,7 @@ fn open_cpu(cpu: usize) -> io::Result<Sampler> {
         .sample_id_all(true)
         .clockid(Clock::MONOTONIC)
         .build()?
-        .sampled(RING_BYTES)?;
+        .sampled(room)?;
     sampler.enable()?;
     Ok(sampler)
 }
@@ -119,6 +128,11 @@ fn time_of(record: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_cpus_have_smaller_rings() {
+        assert_eq!([1, 2, 3, 8, 128].map(ring_bytes), [4 << 20, 2 << 20, 1 << 20, 512 << 10, 512 << 10]);
+    }
 
     #[test]
     fn the_time_is_read_from_the_end_of_a_record() {

@@ -42,6 +42,7 @@ impl Ledger {
             Event::Paused { at, work } => self.windows.pause(*at, *work),
             Event::Resumed { at, work } => self.windows.resume(*at, *work),
             Event::Worked { at, work } => self.windows.work(*at, *work),
+            Event::InUse(told) => self.bounds.tell(told),
             Event::Collection(collection) => {
                 self.collections.entry(collection.process).or_default().add(*collection);
             }

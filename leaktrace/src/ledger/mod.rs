@@ -7,6 +7,7 @@
 //! and counted, as the kernel threw it away.
 
 mod apply;
+mod bounds;
 mod collections;
 mod heap;
 mod process;
@@ -30,6 +31,7 @@ use crate::{
     event::{Engine, Mapping, Snapshot},
 };
 
+use bounds::Bounds;
 pub use collections::{Collections, Pauses};
 use heap::Heap;
 pub use process::{Process, State};
@@ -98,6 +100,7 @@ pub struct Ledger {
     heard: Heard,
     retired: Retired,
     windows: Windows,
+    bounds: Bounds,
     counters: [u64; COUNTERS],
     at: u64,
 }
@@ -121,6 +124,7 @@ impl Ledger {
             heard: Heard::default(),
             retired: Retired::default(),
             windows: Windows::default(),
+            bounds: Bounds::default(),
             counters: [0; COUNTERS],
             at: 0,
         }
@@ -165,6 +169,12 @@ impl Ledger {
         for process in self.processes.values_mut() {
             process.settled |= process.state.ended().is_some_and(|end| end <= at);
         }
+        if !self.bounds.is_empty() {
+            let weight = |block: &LiveBlock| self.windows.weight(block.born);
+            self.bounds.weigh(self.heap.iter().flat_map(|(process, _, numbers)| {
+                numbers.blocks.iter().map(move |block| (process, block, weight(block)))
+            }));
+        }
     }
 
     /// Processes with stacks that the last list of mappings could not place: the agent should send their
@@ -192,6 +202,7 @@ impl Ledger {
             self.unattributed.remove(process);
             self.engines.remove(process);
             self.collections.remove(process);
+            self.bounds.forget(*process);
         }
         self.places.retain(|place| place.process().is_none_or(|process| !gone.contains(&process)));
     }
@@ -325,10 +336,11 @@ impl Ledger {
         self.at
     }
 
-    /// How many births of native memory one of this time stands for: 1, unless nobody watched for a time after.
+    /// How many blocks of native memory this one of a process stands for: 1, unless nobody watched for a time after its
+    /// birth. Of a size that the allocator was asked about, all together for no more than are in use.
     #[must_use]
-    pub fn weight(&self, born: u64) -> f64 {
-        self.windows.weight(born)
+    pub fn weight(&self, process: ProcessId, block: &LiveBlock) -> f64 {
+        self.bounds.bounded(process, block, self.windows.weight(block.born))
     }
 
     /// Whether a block of native memory has been watched all its life, so that its end would be known.

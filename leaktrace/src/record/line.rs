@@ -103,6 +103,12 @@ pub(super) enum Line {
         at: u64,
         work: u64,
     },
+    InUse {
+        process: u32,
+        at: u64,
+        /// Least and largest bytes, and blocks.
+        sizes: Vec<(u64, u64, u64)>,
+    },
     HeapEnded {
         process: u32,
         heap: u64,

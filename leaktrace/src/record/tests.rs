@@ -11,8 +11,8 @@ use leaktrace_common::{
 
 use super::*;
 use crate::event::{
-    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, Mapping, Mappings,
-    ProcessEvent, Progress, Region, Snapshot, Source, Stack, Traced,
+    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, InUse, Mapping,
+    Mappings, ProcessEvent, Progress, Region, SizeInUse, Snapshot, Source, Stack, Traced,
 };
 
 const ONE: ProcessId = ProcessId(1);
@@ -70,6 +70,11 @@ fn one_of_each() -> Vec<Event> {
         Event::Paused { at: 5, work: 1 },
         Event::Worked { at: 6, work: 2 },
         Event::Resumed { at: 7, work: 3 },
+        Event::InUse(InUse {
+            process: ONE,
+            at: 7,
+            sizes: vec![SizeInUse { from: 0, to: 24, blocks: 5 }, SizeInUse { from: 25, to: 40, blocks: 1 }],
+        }),
         Event::Function(Function {
             process: ONE,
             key: FunctionKey::new(3, 4),

@@ -216,7 +216,7 @@ fn thread_name(name: ThreadName) -> String {
 
 /// How many blocks one of this site stands for.
 fn weight(ledger: &Ledger, site: &Site<'_>, block: &LiveBlock) -> f64 {
-    if site.kind == Kind::Heap { ledger.weight(block.born) } else { 1.0 }
+    if site.kind == Kind::Heap { ledger.weight(site.process.id, block) } else { 1.0 }
 }
 
 /// Blocks, each of which may stand for several.

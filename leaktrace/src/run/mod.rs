@@ -141,6 +141,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
     }
     let traced: Result<(), Failure> = loop {
         let search_due = judging.search_due();
+        let is_urgent = windows.is_urgent();
         tokio::select! {
             biased;
             _ = interrupted.recv() => break Ok(()),
@@ -150,7 +151,7 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = judging.mark(&mut session, &mut names) { break Err(error) }
                 notice::marked();
             }
-            () = judging.epoch_over() => {
+            () = judging.epoch_over(), if !is_urgent => {
                 let refreshed = windows.refresh(&mut session);
                 if let Err(error) = refreshed.and_then(|()| judging.end_epoch(&mut session, &mut names)) {
                     break Err(error)
@@ -161,12 +162,12 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                     recording.moment(&report, begun, false);
                 }
             }
-            _ = scrapes.tick(), if metrics.is_some() => {
+            _ = scrapes.tick(), if metrics.is_some() && !is_urgent => {
                 if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
                 let report = summed(plan, &mut session, &names, &judging, &windows);
                 metrics.iter().for_each(|metrics| metrics.update(&report));
             }
-            _ = pushes.tick(), if outputs.push.is_some() => {
+            _ = pushes.tick(), if outputs.push.is_some() && !is_urgent => {
                 if let Err(error) = look(&mut session, &mut judging, &mut names) { break Err(error) }
                 let report = made(plan, &mut session, &mut names, &judging, &windows);
                 if let Some(push) = &outputs.push { push.send(report) }
@@ -174,13 +175,13 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             () = until(search_due) => {
                 if let Err(error) = judging.search(&mut session, &names) { break Err(error) }
             }
-            _ = housekeeping.tick() => {
+            _ = housekeeping.tick(), if !is_urgent => {
                 // To read them takes the longer the more lives: not unless something has gone.
                 let looked =
                     if session.has_leavings() { look(&mut session, &mut judging, &mut names) } else { Ok(()) };
                 if let Err(error) = looked.and_then(|()| session.look_for_changed()) { break Err(error) }
             }
-            _ = reports.tick(), if plan.interval.is_some() => {
+            _ = reports.tick(), if plan.interval.is_some() && !is_urgent => {
                 let looked = look(&mut session, &mut judging, &mut names);
                 let shown =
                     looked.and_then(|()| show(plan, &mut session, &mut names, (&judging, &windows), &mut outputs));
@@ -188,10 +189,14 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
             () = sleep(session.pace()) => {
                 let heard = session.listen().and_then(|()| windows.turn(&mut session));
-                if let Err(error) = heard.and_then(|()| judging.hear_collections(&mut session, &mut names)) {
-                    break Err(error)
-                }
+                // What follows takes long where thousands of processes are traced.
+                let is_urgent = windows.is_urgent();
+                let judged = heard.and_then(|()| {
+                    if is_urgent { Ok(()) } else { judging.hear_collections(&mut session, &mut names) }
+                });
+                if let Err(error) = judged { break Err(error) }
                 if plan.targets.are_all()
+                    && !is_urgent
                     && session.must_clear()
                     && let Err(error) = look(&mut session, &mut judging, &mut names)
                 {

@@ -82,7 +82,7 @@ fn look(
     let addresses: Vec<u64> = own.iter().map(|(block, _)| block.address).collect();
     let states = match reader.map(|reader| reader.check(&addresses)) {
         _ if own.is_empty() => Vec::new(),
-        Some(Ok(states)) => states,
+        Some(Ok(checked)) => checked.states,
         Some(Err(_)) | None => return impossible(NoState::UnknownHeap),
     };
     for ((block, _), state) in own.iter().zip(states) {

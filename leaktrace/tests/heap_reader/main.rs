@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use leaktrace::heap_reader::{ChunkState, HeapReader, Liveness, WhyUnknown};
+use leaktrace::heap_reader::{Checked, Chunk, ChunkState, HeapReader, Liveness, WhyUnknown};
 use program::{FREED, Folder, LIVE, Program, Row, compiled};
 
 const PAGE: u64 = 4096;
@@ -80,7 +80,18 @@ fn compare(reader: &mut HeapReader, rows: &[Row], threads: usize) {
     assert_eq!(look.tcaches as usize, threads);
     let asked: Vec<&Row> = rows.iter().filter(|row| matches!(row.state, LIVE | FREED)).collect();
     let blocks: Vec<u64> = asked.iter().map(|row| row.address).collect();
-    for (row, liveness) in asked.iter().zip(reader.check(&blocks).unwrap()) {
+    let checked = reader.check(&blocks).unwrap();
+    for size in &checked.sizes {
+        // What is usable is the most that can have been asked for; a chunk may be up to 32 bytes larger than it need be.
+        let largest = *size.requests.end();
+        let can_be = |chunk: &&Chunk| (largest..=largest + 32).contains(&chunk.usable) && !chunk.mapped;
+        let in_use = chunks.iter().filter(|chunk| chunk.state == ChunkState::InUse);
+        assert_eq!(size.blocks, in_use.filter(can_be).count() as u64 + look.mapped, "{size:?}");
+    }
+    let live = |row: &&Row| row.state == LIVE && row.usable < 32 << 10;
+    let is_told = |row: &Row| checked.sizes.iter().any(|size| *size.requests.end() == row.usable);
+    assert!(rows.iter().filter(live).all(is_told));
+    for (row, liveness) in asked.iter().zip(checked.states) {
         // A freed block's place may be a live one's by now: then it is told by that.
         let expected = match by_address.get(&row.address).map(|chunk| chunk.state) {
             Some(ChunkState::InUse) => Liveness::Live,
@@ -132,7 +143,8 @@ fn blocks_behind_a_gap_in_the_main_arena_are_unknown_and_not_said_to_be_free() {
     let blocks: Vec<u64> = program.rows().iter().map(|row| row.address).collect();
     let mut reader = open(&program);
     assert!(reader.census().unwrap().1.unwalked > 1 << 20);
-    let found = reader.check(&blocks).unwrap();
+    let Checked { states: found, sizes } = reader.check(&blocks).unwrap();
+    assert!(sizes.is_empty(), "more may be in use there");
     assert!(found.iter().all(|liveness| *liveness != Liveness::Free));
     let unknown = Liveness::Unknown(WhyUnknown::NotWalked);
     assert_eq!((found[0], found[blocks.len() - 1]), (Liveness::Live, unknown));
@@ -146,7 +158,7 @@ fn blocks_held_through_full_churn_are_told_right_but_for_one_in_ten_thousand() {
     for _ in 0..20 {
         let before = program.rows();
         let blocks: Vec<u64> = before.iter().map(|row| row.address).collect();
-        let found = reader.check(&blocks).unwrap();
+        let found = reader.check(&blocks).unwrap().states;
         for ((before, after), found) in before.iter().zip(program.rows()).zip(found) {
             if *before != after || !matches!(before.state, LIVE | FREED) {
                 continue;
@@ -185,7 +197,8 @@ fn a_walk_costs_little() {
     let blocks: Vec<u64> =
         rows.iter().filter(|row| row.state == LIVE).map(|row| row.address).take(1000).collect();
     let begun = cpu();
-    let found = reader.check(&blocks).unwrap();
+    let Checked { states: found, sizes } = reader.check(&blocks).unwrap();
+    assert!(sizes.is_empty(), "more may be in use there");
     assert!(found.iter().all(|liveness| *liveness == Liveness::Live));
     leaktrace::say!("1,000 blocks of one arena checked in {:.1} ms", (cpu() - begun).as_secs_f64() * 1e3);
 }

@@ -87,10 +87,13 @@ pub(super) struct Outcome {
     lost: u64,
     mappings_lost: u64,
     seconds_to_begin: f64,
-    /// CPU seconds of the services by the second: before, and from leaktrace's start until it said that it had attached.
+    seconds_to_end: f64,
+    /// CPU seconds of the services by the second: before, until leaktrace said that it had attached, while it traced, and
+    /// until it had ended.
     services_bare: f64,
     services_begin: f64,
-    seconds_to_end: f64,
+    services_traced: f64,
+    services_end: f64,
     spawned: Spawned,
     /// Bytes that were leaked while it traced, and those that it said live there.
     leaked: u64,
@@ -131,8 +134,21 @@ impl Crowd {
         Ok(Self { stdin: Some(stdin), children, leaking, begun: Instant::now(), _libs: libs })
     }
 
+    /// CPU seconds of all. Each does so little that hundredths of a second would not show it.
     fn cpu(&self) -> Result<f64> {
-        self.children.iter().map(|child| cpu_of(child.id())).sum()
+        let of = |child: &Child| -> Result<f64> {
+            let stat = fs::read_to_string(format!("/proc/{}/schedstat", child.id()))?;
+            Ok(stat.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
+        };
+        self.children.iter().map(of).sum()
+    }
+
+    /// CPU seconds by the second while something is done.
+    fn cpu_during<T>(&self, done: impl FnOnce() -> Result<T>) -> Result<(T, f64, f64)> {
+        let (before, begun) = (self.cpu()?, Instant::now());
+        let done = done()?;
+        let took = begun.elapsed().as_secs_f64();
+        Ok((done, (self.cpu()? - before) / took, took))
     }
 }
 
@@ -151,20 +167,18 @@ pub(super) fn run(bin: &Path, args: &Args, seconds: u32) -> Result<Outcome> {
     let mut spawning =
         Process::start(Command::new(&program).args(["spawn", &args.spawns.to_string(), "/bin/true"]))?;
     thread::sleep(Duration::from_secs(5));
-    let (cpu, begun) = (crowd.cpu()?, Instant::now());
-    thread::sleep(Duration::from_secs(5));
-    let services_bare = (crowd.cpu()? - cpu) / begun.elapsed().as_secs_f64();
-
+    let ((), services_bare, _) = crowd.cpu_during(|| {
+        thread::sleep(Duration::from_secs(10));
+        Ok(())
+    })?;
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let (cpu, begun) = (crowd.cpu()?, Instant::now());
-    let agent = Agent::start(Command::new(bin).args(["--metrics", &format!("127.0.0.1:{port}")]))?;
-    let seconds_to_begin = begun.elapsed().as_secs_f64();
+    let start = || Agent::start(Command::new(bin).args(["--metrics", &format!("127.0.0.1:{port}")]));
+    let (agent, services_begin, seconds_to_begin) = crowd.cpu_during(start)?;
     let leaked_before = crowd.begun.elapsed().as_secs_f64() * f64::from(args.leak);
-    let services_begin = (crowd.cpu()? - cpu) / seconds_to_begin;
-    let (minutes, resident_most_mib) = watch(agent.pid(), port, seconds)?;
-    let ending = Instant::now();
-    let report = agent.stop_within(Duration::from_secs(300))?;
-    let seconds_to_end = ending.elapsed().as_secs_f64();
+    let ((minutes, resident_most_mib), services_traced, _) =
+        crowd.cpu_during(|| watch(agent.pid(), port, seconds))?;
+    let (report, services_end, seconds_to_end) =
+        crowd.cpu_during(|| agent.stop_within(Duration::from_secs(300)))?;
 
     let told = |process: &mut Process| {
         drop(process.stdin.take());
@@ -184,9 +198,11 @@ pub(super) fn run(bin: &Path, args: &Args, seconds: u32) -> Result<Outcome> {
         lost: report.coverage.lost,
         mappings_lost: report.counter("MappingsLost"),
         seconds_to_begin,
+        seconds_to_end,
         services_bare,
         services_begin,
-        seconds_to_end,
+        services_traced,
+        services_end,
         spawned,
         leaked: leaked.leaked.saturating_sub(leaked_before as u64),
         leak_told: report.at(LEAK).live_bytes,
@@ -279,16 +295,19 @@ impl Outcome {
         }
         let _ = writeln!(
             text,
-            "\nIn the end {:.1} % in {windows} windows; {:.0} MiB at most; {} events and {} records of mappings lost. It took \
-             {:.1} s to begin, with the services at {:.0} % of a CPU ({:.0} % before), and {:.1} s to end. The leak: {}, {} of {} bytes.",
+            "\nThe services took {:.1} % of a CPU before, {:.1} % for the {:.1} s until it had begun, {:.1} % while it traced, and \
+             {:.1} % for the {:.1} s until it had ended. By its own account it took {:.1} % of what they did, in {windows} windows. \
+             It had {:.0} MiB at most; {} events and {} records of mappings were lost. The leak: {}, {} of {} bytes.",
+            100.0 * self.services_bare,
+            100.0 * self.services_begin,
+            self.seconds_to_begin,
+            100.0 * self.services_traced,
+            100.0 * self.services_end,
+            self.seconds_to_end,
             100.0 * self.overhead,
             self.resident_most_mib,
             self.lost,
             self.mappings_lost,
-            self.seconds_to_begin,
-            100.0 * self.services_begin,
-            100.0 * self.services_bare,
-            self.seconds_to_end,
             self.found,
             self.leak_told,
             self.leaked,

@@ -11,8 +11,8 @@ use leaktrace_common::{
 
 use super::{Entry, Line, Live, Mapped, Read, Sampled, What};
 use crate::event::{
-    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, Mapping, Mappings,
-    ProcessEvent, Region, Snapshot, Stack, Traced,
+    Backing, Binary, BinaryId, Collection, Engine, Event, FileOffset, Function, Hooked, InUse, Mapping,
+    Mappings, ProcessEvent, Region, SizeInUse, Snapshot, Stack, Traced,
 };
 
 impl TryFrom<Line> for Read {
@@ -88,6 +88,14 @@ impl TryFrom<Line> for Read {
             Line::Paused { at, work } => Event::Paused { at, work },
             Line::Resumed { at, work } => Event::Resumed { at, work },
             Line::Worked { at, work } => Event::Worked { at, work },
+            Line::InUse { process, at, sizes } => {
+                let size = |(from, to, blocks)| SizeInUse { from, to, blocks };
+                Event::InUse(InUse {
+                    process: ProcessId(process),
+                    at,
+                    sizes: sizes.into_iter().map(size).collect(),
+                })
+            }
             Line::HeapEnded { process, heap } => Event::HeapEnded { process: ProcessId(process), heap },
             Line::Function { process, key, function, shared, bytecode } => Event::Function(Function {
                 process: ProcessId(process),

@@ -8,8 +8,8 @@ use leaktrace_common::{
 
 use super::{Entry, Line, Live, Mapped, Sampled, What};
 use crate::event::{
-    Backing, Binary, Collection, Engine, Event, Function, Hooked, Mapping, Mappings, ProcessEvent, Region,
-    Snapshot, Stack, Traced,
+    Backing, Binary, Collection, Engine, Event, Function, Hooked, InUse, Mapping, Mappings, ProcessEvent,
+    Region, SizeInUse, Snapshot, Stack, Traced,
 };
 
 impl From<&Event> for Line {
@@ -56,6 +56,10 @@ impl From<&Event> for Line {
             Event::Paused { at, work } => Self::Paused { at: *at, work: *work },
             Event::Resumed { at, work } => Self::Resumed { at: *at, work: *work },
             Event::Worked { at, work } => Self::Worked { at: *at, work: *work },
+            Event::InUse(InUse { process, at, sizes }) => {
+                let size = |size: &SizeInUse| (size.from, size.to, size.blocks);
+                Self::InUse { process: process.0, at: *at, sizes: sizes.iter().map(size).collect() }
+            }
             Event::HeapEnded { process, heap } => Self::HeapEnded { process: process.0, heap: *heap },
         }
     }

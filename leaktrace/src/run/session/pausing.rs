@@ -54,7 +54,7 @@ impl Session {
 
     /// Books what became of blocks while nobody heard of it, and takes them out of that table.
     pub(in super::super) fn settle(&mut self, fates: &Fates) -> Result<(), Failure> {
-        let Fates { freed, unfollowed } = fates;
+        let Fates { freed, unfollowed, in_use } = fates;
         let keys = freed.iter().map(|(key, ..)| key).chain(unfollowed.iter().map(|(key, _)| key));
         self.kernel.forget(keys)?;
         for (_, block, seen) in freed {
@@ -66,6 +66,7 @@ impl Session {
             self.end_unheard(block);
         }
         self.unfollowed += unfollowed.len() as u64;
+        in_use.iter().for_each(|told| self.say(&Event::InUse(told.clone())));
         Ok(())
     }
 

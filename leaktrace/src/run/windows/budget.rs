@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// What may be spent at once, from the start on: a short look at a busy process need not be one in windows.
 const MOST: Duration = Duration::from_millis(500);
+/// That is lent: this part of what may be spent later is for that, so that in the end no more was spent than may be.
+const PAID_BACK: f64 = 0.2;
 /// A window is not begun before it may take this, so that it is worth the placing of its probes.
 const WINDOW: Duration = Duration::from_millis(250);
 /// But a process that does little gets its window as well, a few times an epoch.
@@ -23,6 +25,8 @@ pub(super) struct Budget {
     share: f64,
     epoch: Duration,
     credit_ns: f64,
+    /// What is left to pay back.
+    lent_ns: f64,
     /// What it took to place the probes of the last window, and to take them back.
     placing_ns: f64,
     lifting_ns: f64,
@@ -41,6 +45,7 @@ impl Budget {
             share,
             epoch,
             credit_ns,
+            lent_ns: credit_ns,
             placing_ns: 0.0,
             lifting_ns: 0.0,
             per_epoch_ns: 0.0,
@@ -56,6 +61,9 @@ impl Budget {
         self.own_ns += own_ns;
         self.spent_ns += spent_ns;
         let earned = own_ns as f64 * self.share;
+        let paid_back = self.lent_ns.min(earned * PAID_BACK);
+        self.lent_ns -= paid_back;
+        let earned = earned - paid_back;
         let left = 0.5f64.powf(time.as_secs_f64() / EDGES_HALVE.as_secs_f64());
         self.placing_ns *= left;
         self.lifting_ns *= left;

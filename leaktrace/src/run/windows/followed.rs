@@ -8,7 +8,7 @@
 //! nothing is called a leak for what is known so (`run::verifying`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{DefaultHasher, Hasher},
 };
 
@@ -19,7 +19,8 @@ use leaktrace_common::{
 };
 
 use crate::{
-    heap_reader::{HeapReader, Libcs, Liveness, Refused},
+    event::{self, InUse},
+    heap_reader::{Checked, HeapReader, Libcs, Liveness, Refused, SizeInUse},
     kernel::clock::{self, page_size},
     process::{Memory, ProcessError, ReadUser},
 };
@@ -48,34 +49,44 @@ pub(in super::super) struct Fates {
     pub(in super::super) freed: Vec<(BlockKey, Block, u64)>,
     /// Changed, or unreadable.
     pub(in super::super) unfollowed: Vec<(BlockKey, Block)>,
+    /// Of the sizes of these and of those that live on, how many blocks are in use at the most.
+    pub(in super::super) in_use: Vec<InUse>,
 }
 
 /// The heap of one process.
 struct Heap {
-    /// Or why it cannot be read as a glibc's.
-    reader: Result<HeapReader, Refused>,
     memory: Memory,
+    /// Once there was time for it; or why it cannot be read as a glibc's.
+    reader: Option<Result<HeapReader, Refused>>,
     blocks: HashMap<u64, Known>,
 }
 
 impl Heap {
-    fn open(pid: u32, libcs: &mut Libcs) -> Result<Self, ProcessError> {
-        let reader = HeapReader::open_with(pid, page_size(), libcs);
-        Ok(Self { reader, memory: Memory::open(pid)?, blocks: HashMap::new() })
+    fn open(pid: u32) -> Result<Self, ProcessError> {
+        Ok(Self { memory: Memory::open(pid)?, reader: None, blocks: HashMap::new() })
     }
 
-    /// Once more, where it may have been changing just then, or not have begun.
-    fn open_again(&mut self, pid: u32, libcs: &mut Libcs) {
-        if matches!(self.reader, Err(Refused::Misfit { .. })) {
-            self.reader = HeapReader::open_with(pid, page_size(), libcs);
-        }
+    /// Whether its allocator is to be looked for: for the first time, or once more where it may have been changing just then.
+    const fn is_unread(&self) -> bool {
+        matches!(self.reader, None | Some(Err(Refused::Misfit { .. })))
+    }
+
+    /// False if the process has ended, or runs another program.
+    fn find_allocator(&mut self, pid: u32, libcs: &mut Libcs) -> bool {
+        let reader = HeapReader::open_with(pid, page_size(), libcs);
+        let is_there = match &reader {
+            Ok(reader) => reader.is_in(&self.memory),
+            Err(refused) => !matches!(refused, Refused::Process(ProcessError::NoSuchProcess { .. })),
+        };
+        self.reader = Some(reader);
+        is_there
     }
 }
 
 #[derive(Default)]
 pub(super) struct Followed {
     heaps: HashMap<ProcessId, Heap>,
-    /// Whose heaps there was no time for.
+    /// Whose allocators are not known yet.
     waiting: Vec<(ProcessId, u32)>,
     libcs: Libcs,
 }
@@ -84,41 +95,40 @@ pub(super) struct Followed {
 type Blocks = Vec<(BlockKey, Block)>;
 
 impl Followed {
-    /// Opens the heaps of these processes, one at least and as many as there is time for `until` then, and forgets those of
-    /// others. Returns how many are none of a glibc that is known.
-    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>, until: u64) -> usize {
+    /// Opens the memory of these processes, of one at least and of as many as there is time for `until` then, and forgets
+    /// others. What their allocators are can wait.
+    pub(super) fn open(&mut self, running: impl Iterator<Item = (ProcessId, u32)>, until: u64) {
         let mut before = std::mem::take(&mut self.heaps);
         self.waiting.clear();
         for (process, pid) in running {
-            let is_time = self.heaps.is_empty() || clock::now() < until;
-            match before.remove(&process) {
-                Some(mut heap) => {
-                    if is_time {
-                        heap.open_again(pid, &mut self.libcs);
-                    }
-                    self.heaps.insert(process, heap);
-                }
-                None if is_time => self.add(process, pid),
-                None => self.waiting.push((process, pid)),
+            let heap = match before.remove(&process) {
+                Some(heap) => heap,
+                None if !self.heaps.is_empty() && clock::now() >= until => continue,
+                // It may have ended by now.
+                None => match Heap::open(pid) {
+                    Ok(heap) => heap,
+                    Err(_) => continue,
+                },
+            };
+            if heap.is_unread() {
+                self.waiting.push((process, pid));
             }
+            self.heaps.insert(process, heap);
         }
-        self.heaps.values().filter(|heap| heap.reader.is_err()).count()
     }
 
-    /// Opens more of those, for the next window.
-    pub(super) fn open_waiting(&mut self, until: u64) {
+    /// Looks for allocators. How many there are that are none of a glibc that is known; none before all were looked for.
+    pub(super) fn find_allocators(&mut self, until: u64) -> Option<usize> {
         while clock::now() < until
             && let Some((process, pid)) = self.waiting.pop()
         {
-            self.add(process, pid);
+            let found = self.heaps.get_mut(&process).map(|heap| heap.find_allocator(pid, &mut self.libcs));
+            if found == Some(false) {
+                self.heaps.remove(&process);
+            }
         }
-    }
-
-    fn add(&mut self, process: ProcessId, pid: u32) {
-        // It may have ended by now.
-        if let Ok(heap) = Heap::open(pid, &mut self.libcs) {
-            self.heaps.insert(process, heap);
-        }
+        let unread = |heap: &&Heap| matches!(heap.reader, Some(Err(_)));
+        self.waiting.is_empty().then(|| self.heaps.values().filter(unread).count())
     }
 
     /// Takes note of what blocks hold that are new, while their frees are still heard of: one process's at least, and as many
@@ -174,10 +184,14 @@ impl Followed {
             // First: what is found in use after it was read was so then.
             let contents = contents(&heap.memory, &blocks);
             let states = match &mut heap.reader {
-                Ok(reader) => reader.check(&addresses).map(|states| states.into_iter().map(Some).collect()),
-                Err(_) => Ok(vec![None; addresses.len()]),
+                None => continue,
+                Some(Ok(reader)) => {
+                    let Ok(Checked { states, sizes }) = reader.check(&addresses) else { continue };
+                    fates.in_use.extend(in_use((process, now), &blocks, sizes));
+                    states.into_iter().map(Some).collect()
+                }
+                Some(Err(_)) => vec![None; addresses.len()],
             };
-            let Ok(states) = states else { continue };
             for (((key, block), content), state) in blocks.into_iter().zip(contents).zip(states) {
                 let Some(known) = heap.blocks.get_mut(&key.address).filter(|known| known.born == block.born)
                 else {
@@ -209,6 +223,18 @@ fn by_turns(blocks: Blocks) -> [Blocks; TURNS.len() + 1] {
         turns[turn].push((key, block));
     }
     turns
+}
+
+/// Of the sizes that these blocks have.
+fn in_use((process, at): (ProcessId, u64), blocks: &Blocks, mut sizes: Vec<SizeInUse>) -> Option<InUse> {
+    let asked: BTreeSet<u64> = blocks.iter().map(|(_, block)| block.size).collect();
+    sizes.retain(|size| asked.range(size.requests.clone()).next().is_some());
+    let of = |SizeInUse { requests, blocks }: SizeInUse| event::SizeInUse {
+        from: *requests.start(),
+        to: *requests.end(),
+        blocks,
+    };
+    (!sizes.is_empty()).then(|| InUse { process, at, sizes: sizes.into_iter().map(of).collect() })
 }
 
 fn by_process(blocks: Blocks) -> HashMap<ProcessId, Blocks> {

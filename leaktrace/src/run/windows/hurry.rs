@@ -4,10 +4,15 @@
 
 use rustix::process::{getpriority_process, setpriority_process};
 
+use crate::kernel::clock;
+
 /// Among those of its control group, where more is not allowed.
 const NICE: i32 = -10;
 /// The least of those that go before all ordinary threads.
 const FIRST: libc::c_int = 1;
+
+/// A longer one is of processes whose credit stays low, for which nothing is put off.
+const NEW: u64 = 3_000_000_000;
 
 /// While it lasts, the thread that made it goes before every ordinary one, and so do threads that it starts: where a thousand
 /// wait for a CPU, as each call of theirs is probed, what takes a tenth of a second would else take five, at their cost.
@@ -15,18 +20,28 @@ const FIRST: libc::c_int = 1;
 /// It has no effect where that is not allowed (`CAP_SYS_NICE`), or somebody chose a priority for leaktrace.
 pub(super) struct Hurry {
     may: bool,
-    is_on: bool,
+    /// Since when, where it lasts.
+    since: Option<u64>,
 }
 
 impl Hurry {
     pub(super) fn new() -> Self {
         // SAFETY: asks about the calling thread.
         let is_ordinary = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
-        Self { may: is_ordinary && getpriority_process(None) == Ok(0), is_on: false }
+        Self { may: is_ordinary && getpriority_process(None) == Ok(0), since: None }
+    }
+
+    /// Whether it lasts, and not for long yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.since.is_some_and(|since| clock::now() < since + NEW)
     }
 
     pub(super) fn set(&mut self, is_on: bool) {
-        if !self.may || std::mem::replace(&mut self.is_on, is_on) == is_on {
+        if is_on == self.since.is_some() {
+            return;
+        }
+        self.since = is_on.then(clock::now);
+        if !self.may {
             return;
         }
         // Going first is first, so as not to wait before it. What is not allowed is left as it is; lowering is to everybody.

@@ -42,11 +42,11 @@ const PROCESSES: u64 = 200;
 /// Between windows a heap is read so often at most, and for this part of a CPU at most.
 const READ: u64 = 2_000_000_000;
 const SHARE_OF_TIME: u64 = 20;
-/// So long heaps are opened, and as long blocks are looked at, while probes stand and cost. Of some hundred processes most
-/// have to wait, and of some ten thousand blocks some are not followed.
+/// So long processes' memory is opened, and as long blocks are looked at, while probes stand and cost. Of some ten thousand
+/// blocks some are not followed.
 const OPENING: u64 = 50_000_000;
-/// So long they are between two looks once probes are lifted.
-const OPENING_BETWEEN: u64 = 5_000_000;
+/// So long allocators are looked for between two looks once probes are lifted.
+const FINDING: u64 = 5_000_000;
 /// A hit dearer than this is worth a word.
 const DEAR: u64 = 3_000;
 
@@ -167,7 +167,7 @@ impl Windows {
             if self.budget.affords_window() && self.lifting.is_none() {
                 return self.resume(session);
             }
-            self.followed.open_waiting(clock::now() + OPENING_BETWEEN);
+            self.find_allocators(clock::now() + FINDING, session);
             if clock::now() >= self.read_at {
                 self.read(session)?;
             }
@@ -185,6 +185,11 @@ impl Windows {
         !self.is_exact && self.must_stay.is_none() && self.traps.is_some()
     }
 
+    /// Whether what can wait had better: probes cost more than they may for a moment, until they are lifted.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.hurry.is_new()
+    }
+
     /// Before something is judged: what has become of the blocks, as far as that was not looked at just now.
     pub(super) fn refresh(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.pauses == 0 {
@@ -199,6 +204,7 @@ impl Windows {
     pub(super) fn end(&mut self, session: &mut Session) -> Result<(), Failure> {
         // To make the last report takes a while, which is nobody's loss.
         self.hurry.set(false);
+        self.find_allocators(u64::MAX, session);
         self.read_at = 0;
         self.refresh(session)
     }
@@ -264,8 +270,7 @@ impl Windows {
         let holders: HashSet<ProcessId> = blocks.iter().map(|(key, _)| key.process).collect();
         let holders = session.running().filter(|(process, _)| holders.contains(process));
         let until = clock::now() + OPENING;
-        let unread = self.followed.open(holders, until);
-        self.warn_of_unread(unread, session);
+        self.followed.open(holders, until);
         // Those that came while the first many were read are few, and so are those that come while they are.
         self.followed.note(blocks, until + OPENING);
         if clock::now() < until + OPENING {
@@ -280,7 +285,7 @@ impl Windows {
         session.tell(&Event::Paused { at, work: self.worked });
         let running: HashSet<ProcessId> = session.running().map(|(process, _)| process).collect();
         let unknown = self.followed.keep(session.blocks()?, at, |process| running.contains(&process));
-        session.settle(&Fates { freed: Vec::new(), unfollowed: unknown })?;
+        session.settle(&Fates { unfollowed: unknown, ..Fates::default() })?;
         self.is_paused = true;
         self.pauses += 1;
         Ok(())
@@ -304,6 +309,12 @@ impl Windows {
         // The next look tells whether they are to be lifted soon.
         self.hurry.set(self.may_lift());
         Ok(at)
+    }
+
+    fn find_allocators(&mut self, until: u64, session: &Session) {
+        if let Some(unread) = self.followed.find_allocators(until) {
+            self.warn_of_unread(unread, session);
+        }
     }
 
     /// Reads the heaps.
