@@ -39,6 +39,8 @@ use crate::{
 const LOOK: u64 = 10_000_000;
 /// And as much later for so many processes.
 const PROCESSES: u64 = 200;
+/// Who does not come to it for so long may find that probes have cost far more than they may.
+const LATE: u64 = 100_000_000;
 /// Between windows a heap is read so often at most, and for this part of a CPU at most.
 const READ: u64 = 2_000_000_000;
 const SHARE_OF_TIME: u64 = 20;
@@ -153,6 +155,8 @@ impl Windows {
     /// Looks what was spent, and lets probes stand or lifts them by that.
     pub(super) fn turn(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.refills.turn(session)?;
+        let is_watched = !self.is_paused && self.may_lift();
+        self.hurry.expect(is_watched.then(|| clock::now() + LATE));
         // Each process has to be asked for its time.
         let apart = LOOK * (1 + session.pids().count() as u64 / PROCESSES);
         if self.traps.is_none() || clock::now() < self.looked + apart {
@@ -202,7 +206,14 @@ impl Windows {
 
     /// The same for the last time.
     pub(super) fn end(&mut self, session: &mut Session) -> Result<(), Failure> {
-        // To make the last report takes a while, which is nobody's loss.
+        // To make the last report takes a while. That is nobody's loss where probes cost little or are gone.
+        if !self.is_paused && self.may_lift() {
+            self.account(session);
+            if self.pauses > 0 || self.budget.is_short() {
+                self.lift(session)?;
+            }
+        }
+        self.hurry.expect(None);
         self.hurry.set(false);
         self.find_allocators(u64::MAX, session);
         self.read_at = 0;
@@ -307,7 +318,9 @@ impl Windows {
         self.account(session);
         self.budget.placed(self.spent_ns - before);
         // The next look tells whether they are to be lifted soon.
-        self.hurry.set(self.may_lift());
+        let may_lift = self.may_lift();
+        self.hurry.expect(may_lift.then(|| clock::now() + LATE));
+        self.hurry.set(may_lift);
         Ok(at)
     }
 
