@@ -87,7 +87,9 @@ pub struct SizeInUse {
     pub from: u64,
     pub to: u64,
     /// In use at the most.
-    pub blocks: u64,
+    pub most: u64,
+    /// In use by what the allocator makes for that size, nearly always.
+    pub usual: u64,
 }
 
 /// A mapping was made, removed or moved.

@@ -81,8 +81,10 @@ pub struct HeapReader {
 pub struct SizeInUse {
     /// Bytes that malloc was asked for.
     pub requests: RangeInclusive<u64>,
-    /// In use at the most.
-    pub blocks: u64,
+    /// In use at the most: some may have been given a larger chunk, or a mapping of their own.
+    pub most: u64,
+    /// Chunks in use of the size that is made for them.
+    pub usual: u64,
 }
 
 /// What became of blocks.

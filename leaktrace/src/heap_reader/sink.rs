@@ -75,7 +75,7 @@ impl<'a> Asked<'a> {
         let known = counts.windows(3).enumerate().skip(2).filter(|(_, counts)| counts[0] > 0);
         let at_most = |(at, counts): (usize, &[u64])| {
             let requests = chunk::requests_of(at as u64 * 16);
-            SizeInUse { requests, blocks: counts.iter().sum::<u64>() + mapped }
+            SizeInUse { requests, most: counts.iter().sum::<u64>() + mapped, usual: counts[0] }
         };
         known.map(at_most).collect()
     }

@@ -106,8 +106,8 @@ pub(super) enum Line {
     InUse {
         process: u32,
         at: u64,
-        /// Least and largest bytes, and blocks.
-        sizes: Vec<(u64, u64, u64)>,
+        /// Least and largest bytes, blocks at the most, and usual ones.
+        sizes: Vec<(u64, u64, u64, u64)>,
     },
     HeapEnded {
         process: u32,

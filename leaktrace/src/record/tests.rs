@@ -73,7 +73,10 @@ fn one_of_each() -> Vec<Event> {
         Event::InUse(InUse {
             process: ONE,
             at: 7,
-            sizes: vec![SizeInUse { from: 0, to: 24, blocks: 5 }, SizeInUse { from: 25, to: 40, blocks: 1 }],
+            sizes: vec![
+                SizeInUse { from: 0, to: 24, most: 5, usual: 4 },
+                SizeInUse { from: 25, to: 40, most: 1, usual: 1 },
+            ],
         }),
         Event::Function(Function {
             process: ONE,

@@ -86,7 +86,9 @@ fn compare(reader: &mut HeapReader, rows: &[Row], threads: usize) {
         let largest = *size.requests.end();
         let can_be = |chunk: &&Chunk| (largest..=largest + 32).contains(&chunk.usable) && !chunk.mapped;
         let in_use = chunks.iter().filter(|chunk| chunk.state == ChunkState::InUse);
-        assert_eq!(size.blocks, in_use.filter(can_be).count() as u64 + look.mapped, "{size:?}");
+        let can_be: Vec<_> = in_use.filter(can_be).collect();
+        assert_eq!(size.most, can_be.len() as u64 + look.mapped, "{size:?}");
+        assert_eq!(size.usual, can_be.iter().filter(|chunk| chunk.usable == largest).count() as u64);
     }
     let live = |row: &&Row| row.state == LIVE && row.usable < 32 << 10;
     let is_told = |row: &Row| checked.sizes.iter().any(|size| *size.requests.end() == row.usable);

@@ -89,7 +89,7 @@ impl TryFrom<Line> for Read {
             Line::Resumed { at, work } => Event::Resumed { at, work },
             Line::Worked { at, work } => Event::Worked { at, work },
             Line::InUse { process, at, sizes } => {
-                let size = |(from, to, blocks)| SizeInUse { from, to, blocks };
+                let size = |(from, to, most, usual)| SizeInUse { from, to, most, usual };
                 Event::InUse(InUse {
                     process: ProcessId(process),
                     at,

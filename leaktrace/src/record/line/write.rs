@@ -57,7 +57,7 @@ impl From<&Event> for Line {
             Event::Resumed { at, work } => Self::Resumed { at: *at, work: *work },
             Event::Worked { at, work } => Self::Worked { at: *at, work: *work },
             Event::InUse(InUse { process, at, sizes }) => {
-                let size = |size: &SizeInUse| (size.from, size.to, size.blocks);
+                let size = |size: &SizeInUse| (size.from, size.to, size.most, size.usual);
                 Self::InUse { process: process.0, at: *at, sizes: sizes.iter().map(size).collect() }
             }
             Event::HeapEnded { process, heap } => Self::HeapEnded { process: process.0, heap: *heap },

@@ -229,10 +229,11 @@ fn by_turns(blocks: Blocks) -> [Blocks; TURNS.len() + 1] {
 fn in_use((process, at): (ProcessId, u64), blocks: &Blocks, mut sizes: Vec<SizeInUse>) -> Option<InUse> {
     let asked: BTreeSet<u64> = blocks.iter().map(|(_, block)| block.size).collect();
     sizes.retain(|size| asked.range(size.requests.clone()).next().is_some());
-    let of = |SizeInUse { requests, blocks }: SizeInUse| event::SizeInUse {
+    let of = |SizeInUse { requests, most, usual }: SizeInUse| event::SizeInUse {
         from: *requests.start(),
         to: *requests.end(),
-        blocks,
+        most,
+        usual,
     };
     (!sizes.is_empty()).then(|| InUse { process, at, sizes: sizes.into_iter().map(of).collect() })
 }
