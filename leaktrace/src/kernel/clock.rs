@@ -17,10 +17,22 @@ pub fn of_thread() -> u64 {
 /// Nanoseconds of a CPU that a process has used, all its threads together; none where it has ended.
 #[must_use]
 pub fn of_process(pid: u32) -> Option<u64> {
-    // As clock_getcpuclockid makes it: <https://github.com/torvalds/linux/blob/v6.12/include/linux/posix-timers_types.h>.
-    const SCHEDULED: libc::clockid_t = 2;
-    let pid = libc::clockid_t::try_from(pid).ok()?;
-    try_read(!pid << 3 | SCHEDULED)
+    of(pid, SCHEDULED)
+}
+
+/// The same of one thread of this process, by its tid.
+#[must_use]
+pub fn of_own_thread(tid: u32) -> Option<u64> {
+    of(tid, SCHEDULED | OF_THREAD)
+}
+
+/// As clock_getcpuclockid makes clocks: <https://github.com/torvalds/linux/blob/v6.12/include/linux/posix-timers_types.h>.
+const SCHEDULED: libc::clockid_t = 2;
+const OF_THREAD: libc::clockid_t = 4;
+
+fn of(id: u32, kind: libc::clockid_t) -> Option<u64> {
+    let id = libc::clockid_t::try_from(id).ok()?;
+    try_read(!id << 3 | kind)
 }
 
 fn read(clock: libc::clockid_t) -> u64 {

@@ -24,6 +24,8 @@ const NICE: i32 = -10;
 const FIRST: libc::c_int = 1;
 /// A longer one is of processes whose credit stays low, for which nothing is put off.
 const NEW: u64 = 3_000_000_000;
+/// One that is late and at work is looked at again after this.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// While it lasts, the thread that made it goes before every ordinary one, and so do threads that it starts: where a thousand
 /// wait for a CPU, as each call of theirs is probed, what takes a tenth of a second would else take five, at their cost.
@@ -130,12 +132,22 @@ impl Drop for Watch {
 }
 
 fn watch(expected: &Expected, watched: Pid) {
+    let used = || clock::of_own_thread(watched.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
+    let mut seen = (0, 0);
     loop {
         let (by, now) = (expected.by.load(SeqCst), clock::now());
         match by {
             OVER => return,
             NEVER => thread::park(),
-            _ if now < by => thread::park_timeout(Duration::from_nanos(by - now)),
+            _ if now < by => {
+                seen = (now, used());
+                thread::park_timeout(Duration::from_nanos(by - now));
+            }
+            // It has its turn, and much to do: that would keep the others waiting.
+            _ if is_at_work(seen, (now, used())) => {
+                seen = (now, used());
+                thread::park_timeout(AGAIN);
+            }
             _ => {
                 // Before it is said: who hears of it puts it back.
                 order(watched, true);
@@ -144,6 +156,11 @@ fn watch(expected: &Expected, watched: Pid) {
             }
         }
     }
+}
+
+/// Whether a thread had its turn for most of the time, which was so long: when that was, and how long it had run.
+const fn is_at_work((then, ran): (u64, u64), (now, has_run): (u64, u64)) -> bool {
+    has_run.saturating_sub(ran) * 2 > now.saturating_sub(then)
 }
 
 /// Sets a thread of ours before all ordinary ones, or back among them. Whether that is allowed; what is not stays as it is.
@@ -214,6 +231,18 @@ mod tests {
         assert_eq!(now(), first);
         drop(hurry);
         assert_eq!(now(), before);
+    }
+
+    #[test]
+    fn who_is_late_because_it_works_stays_where_it_is() {
+        assert!(is_at_work((1000, 500), (1100, 560)));
+        assert!(!is_at_work((1000, 500), (1100, 540)));
+        // One that waits has run for nothing of it, whatever the machine does besides.
+        let (then, ran) = (clock::now(), clock::of_thread());
+        thread::sleep(Duration::from_millis(50));
+        assert!(!is_at_work((then, ran), (clock::now(), clock::of_thread())));
+        let own = clock::of_own_thread(gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+        assert!(own >= ran && own <= clock::of_thread());
     }
 
     #[test]
