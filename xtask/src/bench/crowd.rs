@@ -213,7 +213,7 @@ pub(super) fn run(bin: &Path, args: &Args, seconds: u32) -> Result<Outcome> {
 /// The verdict on the leak, or where its stack stands among all by what lives.
 fn found(report: &Report) -> String {
     if let Some(verdict) = report.verdicts.iter().find(|verdict| verdict.has(LEAK)) {
-        return verdict.verdict.clone();
+        return verdict.text.clone();
     }
     let of_leak = report.stacks_at(LEAK).map(|stack| stack.sums.live_bytes).max();
     of_leak.map_or_else(
