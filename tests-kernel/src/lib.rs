@@ -13,8 +13,10 @@
 pub mod agent;
 pub mod child;
 pub mod compile;
+pub mod http;
 pub mod javascript;
 pub mod load;
+pub mod memory;
 pub mod node;
 pub mod private_libs;
 pub mod program;

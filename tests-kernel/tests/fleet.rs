@@ -4,8 +4,8 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -17,6 +17,7 @@ use tests_kernel::{
     agent::binary,
     checkout,
     compile::{Compiler, compiled},
+    http::get,
     load::free_port,
     needs_root,
     private_libs::PrivateLibs,
@@ -198,10 +199,4 @@ fn a_store_that_does_not_answer_keeps_no_probe_in_place() {
     assert!(is_there, "it did not wait for the store, so this says nothing");
     agent.stop_with(1).unwrap();
     program.stop().unwrap();
-}
-
-fn get(port: u16, path: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    io::read_to_string(stream)
 }

@@ -18,7 +18,7 @@ use tests_kernel::{
     agent::{binary, run},
     checkout,
     compile::{Compiler, compiled},
-    needs_root,
+    memory, needs_root,
     node::node,
     private_libs::PrivateLibs,
     skip::skip,
@@ -219,10 +219,10 @@ fn ten_thousand_processes_that_come_and_go_leave_nothing_in_the_agent() {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     };
     churn(2500);
-    let early = resident(agent.pid());
+    let early = memory::bytes(agent.pid(), "VmRSS").unwrap();
     churn(7500);
     thread::sleep(Duration::from_secs(6));
-    let late = resident(agent.pid());
+    let late = memory::bytes(agent.pid(), "VmRSS").unwrap();
     let report = agent.stop().unwrap();
     assert!(report.coverage.ended_processes >= 10_000, "{:?}", report.coverage);
     assert!(report.processes.len() < 1000, "{}", report.processes.len());
@@ -311,13 +311,6 @@ fn what_was_replaced_and_is_mapped_by_nobody_is_let_go_and_what_took_its_place_i
         );
     }
     assert_nothing_stays();
-}
-
-/// Bytes.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
 }
 
 #[test]

@@ -67,15 +67,15 @@ impl<'a> Asked<'a> {
         states.filter(|(_, state)| **state == Some(ChunkState::InUse)).map(|(address, _)| *address)
     }
 
-    /// How many chunks of each size are in use at the most, where more are that have mappings of their own.
+    /// How many chunks of each size are in use, where so many more have mappings of their own.
     pub(super) fn sizes(&self, mapped: u64) -> Vec<SizeInUse> {
-        let counts: Vec<u64> = self.in_use.iter().map(|count| u64::from(*count)).collect();
         // What would be left over of a free chunk may be too small for one of its own, and is given out with it: 16 bytes, or 32
         // where the block is aligned. So the largest sizes are not known.
-        let known = counts.windows(3).enumerate().skip(2).filter(|(_, counts)| counts[0] > 0);
-        let at_most = |(at, counts): (usize, &[u64])| {
+        let known = self.in_use.windows(3).enumerate().skip(2).filter(|(_, counts)| counts[0] > 0);
+        let at_most = |(at, counts): (usize, &[u32])| {
             let requests = chunk::requests_of(at as u64 * 16);
-            SizeInUse { requests, most: counts.iter().sum::<u64>() + mapped, usual: counts[0] }
+            let most = counts.iter().map(|count| u64::from(*count)).sum::<u64>() + mapped;
+            SizeInUse { requests, most, usual: counts[0].into() }
         };
         known.map(at_most).collect()
     }

@@ -24,8 +24,7 @@ pub enum Change {
     Mapping { start: u64, end: u64, file_offset: u64, device: (u32, u32), inode: u64, path: PathBuf },
 }
 
-/// Of all rings together: on a machine of few CPUs that starts 500 programs a second, what comes in ten seconds. So long
-/// leaktrace may have to wait for a CPU where a thousand others do.
+/// Of all rings together, on a machine of few CPUs: where a thousand others want one, leaktrace may have to wait for seconds.
 const ALL_RINGS: usize = 4 << 20;
 /// Room for some thousand mappings between two drains.
 const LEAST_RING: usize = 1 << 19;

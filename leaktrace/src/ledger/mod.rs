@@ -337,7 +337,7 @@ impl Ledger {
     }
 
     /// How many blocks of native memory this one of a process stands for: 1, unless nobody watched for a time after its
-    /// birth. Of a size that the allocator was asked about, all together for no more than are in use.
+    /// birth. Of a size that the allocator was asked about, all together for no more than are in use, and no less than they grew by.
     #[must_use]
     pub fn weight(&self, process: ProcessId, block: &LiveBlock) -> f64 {
         self.bounds.bounded(process, block, self.windows.weight(block.born))

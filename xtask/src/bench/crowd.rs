@@ -4,20 +4,21 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tests_kernel::{
     Agent, Report,
     child::Process,
     compile::{Compiler, compiled},
+    http,
+    load::free_port,
+    memory,
     private_libs::PrivateLibs,
 };
 
@@ -171,7 +172,7 @@ pub(super) fn run(bin: &Path, args: &Args, seconds: u32) -> Result<Outcome> {
         thread::sleep(Duration::from_secs(10));
         Ok(())
     })?;
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = free_port()?;
     let start = || Agent::start(Command::new(bin).args(["--metrics", &format!("127.0.0.1:{port}")]));
     let (agent, services_begin, seconds_to_begin) = crowd.cpu_during(start)?;
     let leaked_before = crowd.begun.elapsed().as_secs_f64() * f64::from(args.leak);
@@ -234,7 +235,7 @@ fn watch(pid: u32, port: u16, seconds: u32) -> Result<(Vec<Minute>, f64)> {
         let now = cpu_of(pid)?;
         most = most.max(now - std::mem::replace(&mut cpu, now));
         if second % 60 == 0 || second == u64::from(seconds) {
-            let metrics = scrape(port)?;
+            let metrics = http::get(port, "/metrics")?;
             let of = (second - 1) % 60 + 1;
             let minute = Minute {
                 seconds: second,
@@ -242,22 +243,13 @@ fn watch(pid: u32, port: u16, seconds: u32) -> Result<(Vec<Minute>, f64)> {
                 watched: metric(&metrics, "leaktrace_watched_ratios")?,
                 cpu: (now - std::mem::replace(&mut at_minute, now)) / of as f64,
                 cpu_most: std::mem::take(&mut most),
-                resident_mib: memory(pid, "VmRSS:")?,
+                resident_mib: mib(pid, "VmRSS")?,
             };
             eprintln!("{minute:.2?}");
             minutes.push(minute);
         }
     }
-    Ok((minutes, memory(pid, "VmHWM:")?))
-}
-
-fn scrape(port: u16) -> Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    Ok((minutes, mib(pid, "VmHWM")?))
 }
 
 fn metric(metrics: &str, name: &str) -> Result<f64> {
@@ -265,14 +257,8 @@ fn metric(metrics: &str, name: &str) -> Result<f64> {
     value.with_context(|| format!("no {name} among the metrics"))?.trim().parse().context("no number")
 }
 
-/// In MiB.
-fn memory(pid: u32, key: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let Some(line) = status.lines().find_map(|line| line.strip_prefix(key)) else {
-        bail!("no {key} in status")
-    };
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
+fn mib(pid: u32, key: &str) -> Result<f64> {
+    Ok(memory::bytes(pid, key)? as f64 / 1048576.0)
 }
 
 impl Outcome {

@@ -49,7 +49,7 @@ pub(in super::super) struct Fates {
     pub(in super::super) freed: Vec<(BlockKey, Block, u64)>,
     /// Changed, or unreadable.
     pub(in super::super) unfollowed: Vec<(BlockKey, Block)>,
-    /// Of the sizes of these and of those that live on, how many blocks are in use at the most.
+    /// What glibc says of the sizes that were looked at.
     pub(in super::super) in_use: Vec<InUse>,
 }
 
