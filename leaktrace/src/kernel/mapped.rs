@@ -56,7 +56,6 @@ impl MappedEvents {
 
     /// What happened since the last call, in order of time.
     pub fn drain(&mut self, out: &mut Vec<Mapped>) {
-        let first = out.len();
         for cpu in &mut self.cpus {
             while let Some(record) = cpu.next_record() {
                 // The library panics on record kinds newer than itself: it is given only those asked for.
@@ -71,7 +70,7 @@ impl MappedEvents {
                 }
             }
         }
-        out[first..].sort_by_key(|mapped| mapped.at);
+        out.sort_by_key(|mapped| mapped.at);
     }
 }
 

@@ -188,10 +188,16 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
                 if let Err(error) = shown { break Err(error) }
             }
             () = sleep(session.pace()) => {
-                let heard = session.listen().and_then(|()| windows.turn(&mut session));
-                // What follows takes long where thousands of processes are traced.
+                // What asks processes takes long where thousands are traced, and longer while they wait for CPUs.
+                let heard = if is_urgent && plan.targets.are_all() {
+                    session.drain();
+                    Ok(())
+                } else {
+                    session.listen()
+                };
+                let turned = heard.and_then(|()| windows.turn(&mut session));
                 let is_urgent = windows.is_urgent();
-                let judged = heard.and_then(|()| {
+                let judged = turned.and_then(|()| {
                     if is_urgent { Ok(()) } else { judging.hear_collections(&mut session, &mut names) }
                 });
                 if let Err(error) = judged { break Err(error) }

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     attribute::Place,
-    event::{self, BinaryId, Collection, Event, ProcessEvent},
+    event::{self, BinaryId, Collection, Event, ProcessEvent, Unfinished},
     kernel::{
         Kernel, clock,
         features::Missing,
@@ -115,10 +115,8 @@ pub(super) struct Session {
     prepared: Vec<(ProcessId, Identity)>,
     /// A program that has not begun yet: its first exec is its birth, not its end.
     unborn: HashMap<ProcessId, String>,
-    /// Since when the rings may hold more than was read of them, and mappings from after that of processes that are not
-    /// known: what makes them known may be in the rings by now.
+    /// Since when the rings may hold more than was read of them: what makes a process known may be in them by now.
     rings_read: u64,
-    ahead: Vec<Mapped>,
     /// Mapping events that were lost and made good for.
     mappings_lost: u64,
     /// Processes whose mappings have changed, with their pids.
@@ -143,8 +141,10 @@ pub(super) struct Session {
     leavings: Leavings,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
+    /// Read from the rings, and not in the books yet.
     events: Vec<Event>,
     changes: Vec<Mapped>,
+    rests: Vec<Unfinished>,
 }
 
 impl Session {
@@ -183,7 +183,6 @@ impl Session {
             prepared: Vec::new(),
             unborn: HashMap::new(),
             rings_read: 0,
-            ahead: Vec::new(),
             mappings_lost: 0,
             remapped: HashMap::new(),
             unfinished: HashMap::new(),
@@ -200,6 +199,7 @@ impl Session {
             not_followed: 0,
             events: Vec::new(),
             changes: Vec::new(),
+            rests: Vec::new(),
         })
     }
 
@@ -236,22 +236,24 @@ impl Session {
         self.reap()
     }
 
-    fn hear(&mut self) -> Result<(), Failure> {
-        // The rings first: a mapping is told of before code in it runs, so whatever a stack here needs is
-        // in the mapping events by now.
-        let mut events = std::mem::take(&mut self.events);
-        let mut changes = std::mem::take(&mut self.changes);
-        let mut unfinished = Vec::new();
+    /// Empties the rings, and asks no process: one that has just begun may hold its locks for long where CPUs are scarce.
+    pub(super) fn drain(&mut self) {
+        // The mappings last: one is told of before code in it runs, so whatever a stack here needs is among them by then.
         self.rings_read = clock::now();
-        changes.append(&mut self.ahead);
-        self.kernel.drain(&mut events, &mut unfinished);
-        self.mapped.drain(&mut changes);
+        self.kernel.drain(&mut self.events, &mut self.rests);
+        self.mapped.drain(&mut self.changes);
+    }
+
+    fn hear(&mut self) -> Result<(), Failure> {
+        self.drain();
+        let events = std::mem::take(&mut self.events);
+        let changes = std::mem::take(&mut self.changes);
         self.spaces.turn();
         if self.mapped.lost > self.mappings_lost {
             self.spaces.missed(clock::now());
         }
-        let mut lives = self.follow_lives(&events, changes.drain(..))?;
-        for event in events.drain(..) {
+        let mut lives = self.follow_lives(&events, changes.into_iter())?;
+        for event in events {
             match event {
                 Event::Process(ProcessEvent::Fork { .. } | ProcessEvent::Exec { .. }) => {
                     for event in lives.pop_front().unwrap_or_default() {
@@ -267,8 +269,8 @@ impl Session {
                 event => self.say(&event),
             }
         }
-        (self.events, self.changes) = (events, changes);
-        self.finish(&unfinished);
+        let rests = std::mem::take(&mut self.rests);
+        self.finish(&rests);
         self.admit_candidates()?;
         // Before a worker ends, with which go its functions.
         self.engines.retry(&self.kernel);

@@ -60,7 +60,8 @@ impl Session {
     ) -> Result<(), Failure> {
         if !self.spaces.watches(tgid) {
             if at > self.rings_read {
-                self.ahead.push(Mapped { tgid, at, change });
+                // To be looked at again.
+                self.changes.push(Mapped { tgid, at, change });
             } else {
                 match change {
                     Change::Exec { .. } => self.propose(tgid),
