@@ -27,8 +27,8 @@ use crate::{
 /// Files of which blazesym keeps what it read. It forgets none by itself, and of a large program that is some ten megabytes; but
 /// names that were found stay with who asked, so that a file is seldom asked again.
 const MOST_FILES: usize = 32;
-/// The same by their size, of which what it keeps is a part: a browser's file is as large as those of twenty services.
-const MOST_BYTES: u64 = 256 << 20;
+/// The same by their size: what it keeps of them is about as much.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Everything that the thread holds.
 pub(super) struct Blaze {
