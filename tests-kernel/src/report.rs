@@ -29,6 +29,8 @@ pub struct Report {
 pub struct Cost {
     pub budget: Option<f64>,
     pub share: f64,
+    pub spent_ns: u64,
+    pub own_ns: u64,
     pub hits: u64,
     pub hit_ns: u64,
     pub pauses: u64,

@@ -4,6 +4,7 @@
 //! stacks as are worth a series ([`PROCESSES`], [`STACKS`]); the others are summed up.
 
 mod overall;
+mod own;
 mod process;
 mod stack;
 
@@ -11,6 +12,7 @@ use std::{fmt, sync::atomic::AtomicU64};
 
 use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 
+pub use self::own::Own;
 use crate::report::Report;
 
 /// Processes with series of their own, as reports rank them.
@@ -24,15 +26,19 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// One that is no whole number.
 type Real = Gauge<f64, AtomicU64>;
 
-/// All metrics of a report.
+/// All metrics of a report, and what leaktrace uses itself.
 ///
 /// # Errors
 /// None that a `String` can have.
-pub fn text(report: &Report) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("leaktrace");
-    overall::register(report, &mut registry);
-    process::register(report, &mut registry);
-    stack::register(report, &mut registry);
+pub fn text(report: &Report, own: Option<Own>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    if let Some(own) = own {
+        own::register(own, &mut registry);
+    }
+    let traced = registry.sub_registry_with_prefix("leaktrace");
+    overall::register(report, traced);
+    process::register(report, traced);
+    stack::register(report, traced);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

@@ -1,5 +1,7 @@
 //! What is true of the whole trace: how much is traced, what that takes and what was lost.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -55,22 +57,21 @@ pub(super) fn register(report: &Report, registry: &mut Registry) {
     }
     registry.register("doubts", "Everything that was lost, doubtful or worth a number, by cause", counters);
     if let Some(cost) = &report.cost {
-        let part = |value: f64| {
-            let part = Real::default();
-            part.set(value);
-            part
-        };
-        registry.register_with_unit(
-            "overhead",
-            "CPU time that tracing took, as a part of what the traced processes took for themselves",
-            Unit::Ratios,
-            part(cost.share),
-        );
+        for (name, help, ns) in [
+            ("overhead_cpu", "CPU time that tracing took of the traced processes'", cost.spent_ns),
+            ("traced_cpu", "CPU time that the traced processes took for themselves", cost.own_ns),
+        ] {
+            let taken = Counter::<f64, AtomicU64>::default();
+            taken.inc_by(ns as f64 / 1e9);
+            registry.register_with_unit(name, help, Unit::Seconds, taken);
+        }
+        let watched = Real::default();
+        watched.set(cost.watched);
         registry.register_with_unit(
             "watched",
             "Part of the time in which native memory was watched: below 1 where that had to be kept within a budget",
             Unit::Ratios,
-            part(cost.watched),
+            watched,
         );
     }
 }

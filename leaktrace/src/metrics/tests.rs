@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use super::*;
 use crate::report::{Process, tests::judged::judged};
+
+const OWN: Option<Own> = Some(Own { cpu: Duration::from_millis(1250), resident: 96 << 20 });
 
 fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(series));
@@ -11,7 +15,7 @@ fn value(text: &str, series: &str) -> f64 {
 fn a_leak_is_a_series_of_its_process_and_one_of_its_place() {
     let mut report = judged(100, false, 0);
     report.processes[0].comm = "ser\"ver".to_owned();
-    let text = text(&report).unwrap();
+    let text = text(&report, OWN).unwrap();
     let verdict = report.verdicts.iter().find(|verdict| verdict.is_leak()).unwrap();
     let pid = verdict.pid;
     let who = format!(r#"pid="{pid}",comm="ser\"ver""#);
@@ -36,7 +40,7 @@ fn however_many_processes_there_are_the_series_are_bounded_and_the_sums_whole() 
         (stack.process, stack.totals.live_bytes) = (number, u64::from(number));
         report.stacks.push(stack);
     }
-    let text = text(&report).unwrap();
+    let text = text(&report, OWN).unwrap();
     let own = |line: &&str| line.starts_with("leaktrace_process_live_bytes{");
     let own: Vec<&str> = text.lines().filter(own).collect();
     assert_eq!(own.len(), PROCESSES);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use procfs::{
-    ProcError,
+    ProcError, WithCurrentSystemInfo as _,
     process::{ProcState, Process, Stat, StatFlags},
 };
 
@@ -91,6 +91,14 @@ pub fn started(pid: u32) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(procfs::boot_time_secs().ok()?) + since_boot)
 }
 
+/// CPU time of all threads that a process has had, and bytes of its memory that are resident; none where it is gone.
+#[must_use]
+pub fn usage_of(pid: u32) -> Option<(Duration, u64)> {
+    let stat = stat_of(pid)?;
+    let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    Some((Duration::from_secs_f64(seconds), stat.rss_bytes().get()))
+}
+
 fn stat_of(pid: u32) -> Option<Stat> {
     Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()
 }
@@ -137,6 +145,18 @@ mod tests {
         while !matches!(Identity::of(ended.id()), Err(ProcessError::Zombie { .. })) {}
         assert_eq!(command_of(ended.id()), None);
         ended.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_process_uses_is_read_in_bytes_and_in_seconds() {
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        let (cpu, resident) = usage_of(std::process::id()).unwrap();
+        assert!(resident > held.len() as u64 && resident < 64 << 30, "{resident}");
+        let begun = std::time::Instant::now();
+        while usage_of(std::process::id()).unwrap().0 == cpu {
+            assert!(begun.elapsed() < Duration::from_secs(60), "its time stands still");
+        }
+        assert_eq!(usage_of(u32::MAX), None);
     }
 
     #[test]

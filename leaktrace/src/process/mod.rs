@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::{
     file::{FileId, OpenBinary},
-    identity::{Identity, command_of, start_of, started},
+    identity::{Identity, command_of, start_of, started, usage_of},
     kept::Kept,
     mappings::{Device, Mapping, MappingKind, Mappings},
     memory::{Memory, ReadUser},

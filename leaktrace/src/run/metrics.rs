@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net;
 
 use super::Failure;
-use crate::{metrics, report::Report};
+use crate::{metrics, process, report::Report};
 
 /// How often the metrics are made anew: Prometheus asks every 15 to 60 seconds.
 pub(super) const EVERY: Duration = Duration::from_secs(15);
@@ -52,10 +52,15 @@ impl Metrics {
     }
 
     pub(super) fn update(&self, report: &Report) {
-        if let Ok(text) = metrics::text(report) {
+        if let Ok(text) = metrics::text(report, own()) {
             *self.page.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
         }
     }
+}
+
+fn own() -> Option<metrics::Own> {
+    let (cpu, resident) = process::usage_of(std::process::id())?;
+    Some(metrics::Own { cpu, resident })
 }
 
 fn listen(address: &str) -> io::Result<TcpListener> {

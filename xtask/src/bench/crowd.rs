@@ -59,7 +59,9 @@ struct Minute {
     /// CPU seconds of leaktrace by the second, in this minute.
     cpu: f64,
     cpu_most: f64,
+    /// At its end, and the most in this minute.
     resident_mib: f64,
+    resident_most_mib: f64,
 }
 
 /// What `bench_crowd spawn` says in the end.
@@ -176,10 +178,14 @@ pub(super) fn run(bin: &Path, args: &Args, seconds: u32) -> Result<Outcome> {
     let start = || Agent::start(Command::new(bin).args(["--metrics", &format!("127.0.0.1:{port}")]));
     let (agent, services_begin, seconds_to_begin) = crowd.cpu_during(start)?;
     let leaked_before = crowd.begun.elapsed().as_secs_f64() * f64::from(args.leak);
-    let ((minutes, resident_most_mib), services_traced, _) =
-        crowd.cpu_during(|| watch(agent.pid(), port, seconds))?;
+    let (minutes, services_traced, _) = crowd.cpu_during(|| watch(agent.pid(), port, seconds))?;
+    let pid = agent.pid();
+    let at_the_end = thread::spawn(move || most_until_it_ends(pid));
     let (report, services_end, seconds_to_end) =
         crowd.cpu_during(|| agent.stop_within(Duration::from_secs(300)))?;
+    let most_at_the_end = at_the_end.join().unwrap_or_default();
+    let most = minutes.iter().map(|minute| minute.resident_most_mib);
+    let resident_most_mib = most.fold(most_at_the_end, f64::max);
 
     let told = |process: &mut Process| {
         drop(process.stdin.take());
@@ -226,8 +232,8 @@ fn found(report: &Report) -> String {
     )
 }
 
-/// What leaktrace uses for so long, by the minute, and the most memory that it had.
-fn watch(pid: u32, port: u16, seconds: u32) -> Result<(Vec<Minute>, f64)> {
+/// What leaktrace uses for so long, by the minute.
+fn watch(pid: u32, port: u16, seconds: u32) -> Result<Vec<Minute>> {
     let (begun, mut minutes) = (Instant::now(), Vec::new());
     let (mut cpu, mut at_minute, mut most) = (cpu_of(pid)?, cpu_of(pid)?, 0.0f64);
     for second in 1..=u64::from(seconds) {
@@ -239,17 +245,31 @@ fn watch(pid: u32, port: u16, seconds: u32) -> Result<(Vec<Minute>, f64)> {
             let of = (second - 1) % 60 + 1;
             let minute = Minute {
                 seconds: second,
-                overhead: metric(&metrics, "leaktrace_overhead_ratios")?,
+                overhead: metric(&metrics, "leaktrace_overhead_cpu_seconds_total")?
+                    / metric(&metrics, "leaktrace_traced_cpu_seconds_total")?,
                 watched: metric(&metrics, "leaktrace_watched_ratios")?,
                 cpu: (now - std::mem::replace(&mut at_minute, now)) / of as f64,
                 cpu_most: std::mem::take(&mut most),
                 resident_mib: mib(pid, "VmRSS")?,
+                resident_most_mib: mib(pid, "VmHWM")?,
             };
+            // From here on anew, see `clear_refs` in <https://docs.kernel.org/filesystems/proc.html>.
+            fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
             eprintln!("{minute:.2?}");
             minutes.push(minute);
         }
     }
-    Ok((minutes, mib(pid, "VmHWM")?))
+    Ok(minutes)
+}
+
+/// MiB that a process has had at most, as far as that is seen until it has ended.
+fn most_until_it_ends(pid: u32) -> f64 {
+    let mut most = 0.0;
+    while let Ok(now) = mib(pid, "VmHWM") {
+        most = now;
+        thread::sleep(Duration::from_millis(20));
+    }
+    most
 }
 
 fn metric(metrics: &str, name: &str) -> Result<f64> {
@@ -266,24 +286,26 @@ impl Outcome {
         let Self { services, files, machine, windows, spawned, .. } = self;
         let mut text = format!(
             "{services} services with {files} copies of libc, and {} programs beside them ({:.1} s late), on {}.\n\n\
-             | until | overhead | watched | leaktrace's CPU, most in a second | resident |\n|--:|--:|--:|--:|--:|\n",
+             | until | overhead | watched | leaktrace's CPU, most in a second | resident, most |\n|--:|--:|--:|--:|--:|\n",
             spawned.started,
             spawned.late,
             machine.text()
         );
-        for Minute { seconds, overhead, watched, cpu, cpu_most, resident_mib } in &self.minutes {
+        for Minute { seconds, overhead, watched, cpu, cpu_most, resident_mib, resident_most_mib } in
+            &self.minutes
+        {
             let [overhead, watched, cpu, cpu_most] =
                 [overhead, watched, cpu, cpu_most].map(|part| format!("{:.1} %", 100.0 * part));
             let _ = writeln!(
                 text,
-                "| {seconds} s | {overhead} | {watched} | {cpu}, {cpu_most} | {resident_mib:.0} MiB |"
+                "| {seconds} s | {overhead} | {watched} | {cpu}, {cpu_most} | {resident_mib:.0}, {resident_most_mib:.0} MiB |"
             );
         }
         let _ = writeln!(
             text,
             "\nThe services took {:.1} % of a CPU before, {:.1} % for the {:.1} s until it had begun, {:.1} % while it traced, and \
              {:.1} % for the {:.1} s until it had ended. By its own account it took {:.1} % of what they did, in {windows} windows. \
-             It had {:.0} MiB at most; {} events and {} records of mappings were lost. The leak: {}, {} of {} bytes.",
+             It had {:.0} MiB at most, the last report included; {} events and {} records of mappings were lost. The leak: {}, {} of {} bytes.",
             100.0 * self.services_bare,
             100.0 * self.services_begin,
             self.seconds_to_begin,

@@ -298,6 +298,8 @@ impl World {
             cost: Some(Cost {
                 budget: Some(0.05),
                 share: 0.1 + 0.2,
+                spent_ns: 14,
+                own_ns: 47,
                 hits: 7,
                 hit_ns: 2,
                 pauses: 0,

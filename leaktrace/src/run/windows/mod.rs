@@ -250,6 +250,8 @@ impl Windows {
         Some(Cost {
             budget: (!self.is_exact).then(|| self.budget.share()),
             share: self.budget.taken(),
+            spent_ns: self.spent_ns,
+            own_ns: self.worked,
             hits: self.hits,
             hit_ns: self.spent_ns.checked_div(self.hits).unwrap_or_default(),
             pauses: self.pauses,
@@ -343,12 +345,11 @@ impl Windows {
 
     /// Once, that some leaks are not called so.
     fn warn_of_unread(&mut self, processes: usize, session: &Session) {
-        if self.has_warned {
+        if self.has_warned || processes == 0 {
             return;
         }
         let what = match (session.pids().count(), session.other_allocator()) {
             (1, Some(file)) => format!("the heap of {file}"),
-            _ if processes == 0 => return,
             (1, None) => "its heap, which is of no glibc that is known,".to_owned(),
             _ => format!("the heap of {processes} processes, whose allocator is not glibc's,"),
         };
