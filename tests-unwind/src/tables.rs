@@ -27,8 +27,9 @@ fn busy() -> Option<Duration> {
 /// Makes them as the agent does.
 pub fn make(file: &Path) -> Result<Made> {
     let (started, busy_before) = (Instant::now(), busy());
-    let data = ReadCache::new(File::open(file)?);
-    let rows = rows::read(&object::File::parse(&data)?)?;
+    let file = File::open(file)?;
+    let data = ReadCache::new(&file);
+    let rows = rows::read(&object::File::parse(&data)?, &file)?;
     let pages = Pages::cut(&rows)?;
     let took = started.elapsed();
     let busy = busy().zip(busy_before).map_or(took, |(after, before)| after - before);

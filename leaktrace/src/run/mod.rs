@@ -189,14 +189,11 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             }
             () = sleep(session.pace()) => {
                 // What asks processes takes long where thousands are traced, and longer while they wait for CPUs.
-                let heard = if is_urgent && plan.targets.are_all() {
-                    session.drain();
-                    Ok(())
-                } else {
-                    session.listen()
-                };
+                let can_wait = is_urgent && plan.targets.are_all();
+                let heard = if can_wait { session.listen_later() } else { session.listen() };
                 let turned = heard.and_then(|()| windows.turn(&mut session));
-                let is_urgent = windows.is_urgent();
+                // Nothing is judged before the stacks are known that it is about.
+                let is_urgent = can_wait || windows.is_urgent();
                 let judged = turned.and_then(|()| {
                     if is_urgent { Ok(()) } else { judging.hear_collections(&mut session, &mut names) }
                 });

@@ -7,6 +7,7 @@ use object::{Object, ObjectSection, ReadCache, ReadRef};
 
 use super::{
     mapping::CodeMapping,
+    padding::Source,
     page::Pages,
     rows::{self, RowsError},
     segment::{self, Segment},
@@ -64,14 +65,15 @@ impl Image {
     /// If it is no ELF file for a known machine. No tables in it is a value.
     pub fn read(self, is_known: impl Fn(&[u8]) -> bool) -> Result<(Binary, Option<Pages>), RowsError> {
         match self {
-            Self::File(file) => read(&ReadCache::new(file), is_known),
-            Self::Bytes(bytes) => read(&*bytes, is_known),
+            Self::File(file) => read(&ReadCache::new(&file), &file, is_known),
+            Self::Bytes(bytes) => read(&*bytes, &bytes, is_known),
         }
     }
 }
 
 fn read<'d, R: ReadRef<'d>>(
     data: R,
+    source: &dyn Source,
     is_known: impl Fn(&[u8]) -> bool,
 ) -> Result<(Binary, Option<Pages>), RowsError> {
     let file = object::File::parse(data)?;
@@ -81,7 +83,7 @@ fn read<'d, R: ReadRef<'d>>(
     let pages = if is_known {
         None
     } else {
-        match rows::read(&file) {
+        match rows::read(&file, source) {
             Ok(rows) => Some(Pages::cut(&rows)?),
             Err(RowsError::None) => None,
             Err(error) => return Err(error),

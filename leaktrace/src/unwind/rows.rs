@@ -11,7 +11,7 @@ use object::{Architecture, Object, ObjectSection, ReadRef};
 use thiserror::Error;
 
 use super::{
-    padding::Code,
+    padding::{Code, Source},
     rule::{Bytes, Entry, Machine},
     segment::{self, Segment},
 };
@@ -58,11 +58,11 @@ pub struct Rows {
     pub malformed: usize,
 }
 
-/// Reads `.eh_frame`, and `.debug_frame` for code that the former leaves out.
+/// Reads `.eh_frame`, and `.debug_frame` for code that the former leaves out. `source` has the bytes of `file`.
 ///
 /// # Errors
 /// If the file has neither, or is none that can be read.
-pub fn read<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Result<Rows, RowsError> {
+pub fn read<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, source: &dyn Source) -> Result<Rows, RowsError> {
     let machine = match file.architecture() {
         Architecture::X86_64 => Machine::X86_64,
         Architecture::Aarch64 => Machine::Aarch64,
@@ -91,7 +91,7 @@ pub fn read<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Result<Rows, Rows
     section_reader.set_address_size(8);
     section_reader.set_vendor(vendor);
     reader.fill_in(&section_reader, &bases);
-    reader.finish(&Code::of(file, machine))
+    reader.finish(&Code::of(file, source, machine))
 }
 
 /// A section's bytes, decompressed; empty if there is none, or if separate debug information left only its header.

@@ -155,7 +155,7 @@ fn compare<A: Architecture>(path: &Path, machine: Machine, mut oracle: impl Orac
     let data = fs::read(path).unwrap();
     let file = object::File::parse(&*data).unwrap();
     let segments = segment::executable(&file);
-    let padding = Padding::of(&file, machine);
+    let padding = Padding::of(&file, &data, machine);
     let entry = Entry::default();
     let mut tables = Tables::new(Heap, entry.clone());
     let mappings: Vec<CodeMapping> =
@@ -313,7 +313,7 @@ fn tables_of_nodes_executable_are_small() {
         return;
     };
     let data = fs::read(node).unwrap();
-    let rows = rows::read(&object::File::parse(&*data).unwrap()).unwrap();
+    let rows = rows::read(&object::File::parse(&*data).unwrap(), &data).unwrap();
     let pages = Pages::cut(&rows).unwrap();
     println!(
         "node: {} rows, {} rules, {} pages, {} KiB",

@@ -1,7 +1,10 @@
 //! Which addresses of a file lie between functions, in padding.
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
-use leaktrace::unwind::{padding::Code, rule::Machine};
+use leaktrace::unwind::{
+    padding::{Code, Source},
+    rule::Machine,
+};
 use object::{Object, ObjectSection};
 
 /// What lies between functions.
@@ -12,7 +15,7 @@ pub(crate) struct Padding<'d> {
 }
 
 impl<'d> Padding<'d> {
-    pub(crate) fn of(file: &object::File<'d>, machine: Machine) -> Self {
+    pub(crate) fn of(file: &object::File<'d>, source: &'d dyn Source, machine: Machine) -> Self {
         let mut functions = Vec::new();
         if let Some(section) = file.section_by_name(".eh_frame") {
             let bases = BaseAddresses::default().set_eh_frame(section.address());
@@ -25,7 +28,7 @@ impl<'d> Padding<'d> {
             }
         }
         functions.sort_unstable();
-        Self { code: Code::of(file, machine), functions }
+        Self { code: Code::of(file, source, machine), functions }
     }
 
     pub(crate) fn is_at(&self, address: u64) -> bool {

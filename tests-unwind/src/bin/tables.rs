@@ -16,10 +16,11 @@ fn main() -> Result<()> {
     }
     for file in files {
         let started = Instant::now();
-        let data = ReadCache::new(File::open(&file)?);
+        let opened = File::open(&file)?;
+        let data = ReadCache::new(&opened);
         let rows = match object::File::parse(&data)
             .map_err(rows::RowsError::from)
-            .and_then(|file| rows::read(&file))
+            .and_then(|file| rows::read(&file, &opened))
         {
             Ok(rows) => rows,
             Err(error) => {

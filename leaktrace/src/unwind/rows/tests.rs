@@ -54,7 +54,7 @@ impl Elf {
 
     fn rows(&self) -> Result<Vec<(u64, u16)>, RowsError> {
         let bytes = self.bytes();
-        let rows = read(&object::File::parse(&*bytes)?)?;
+        let rows = read(&object::File::parse(&*bytes)?, &bytes)?;
         Ok(rows.rows.iter().map(|row| (row.address, row.rule)).collect())
     }
 
