@@ -190,7 +190,12 @@ async fn trace(plan: &Plan) -> Result<(), Failure> {
             () = sleep(session.pace()) => {
                 // What asks processes takes long where thousands are traced, and longer while they wait for CPUs.
                 let can_wait = is_urgent && plan.targets.are_all();
-                let heard = if can_wait { session.listen_later() } else { session.listen() };
+                let heard = if can_wait {
+                    session.drain();
+                    Ok(())
+                } else {
+                    session.listen()
+                };
                 let turned = heard.and_then(|()| windows.turn(&mut session));
                 // Nothing is judged before the stacks are known that it is about.
                 let is_urgent = can_wait || windows.is_urgent();

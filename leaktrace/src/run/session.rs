@@ -55,8 +55,6 @@ const TICK: Duration = Duration::from_millis(10);
 const STARTING_TICK: Duration = Duration::from_millis(1);
 /// How long after its exec a program is taken to start, in nanoseconds.
 const SETTLING: u64 = 1_000_000_000;
-/// So long at most what was read of the rings is put off, in nanoseconds: who has begun meanwhile is not traced by then.
-const PUT_OFF: u64 = 500_000_000;
 
 /// A process that is traced now.
 struct Target {
@@ -143,8 +141,6 @@ pub(super) struct Session {
     leavings: Leavings,
     /// Forks that nobody asked to follow.
     pub(super) not_followed: u64,
-    /// When what was in the rings was put into the books.
-    heard: u64,
     /// Read from the rings, and not in the books yet.
     events: Vec<Event>,
     changes: Vec<Mapped>,
@@ -201,7 +197,6 @@ impl Session {
             settling: clock::now() + SETTLING,
             leavings: Leavings::default(),
             not_followed: 0,
-            heard: 0,
             events: Vec::new(),
             changes: Vec::new(),
             rests: Vec::new(),
@@ -241,17 +236,9 @@ impl Session {
         self.reap()
     }
 
-    /// The same, but puts off for a while what asks processes: one that has just begun may hold its locks for long where CPUs are
-    /// scarce.
-    pub(super) fn listen_later(&mut self) -> Result<(), Failure> {
-        if clock::now() >= self.heard + PUT_OFF {
-            return self.listen();
-        }
-        self.drain();
-        Ok(())
-    }
-
-    fn drain(&mut self) {
+    /// Empties the rings, and asks no process: one that has just begun may hold its locks for long where CPUs are scarce. What
+    /// was in them is taken in with the next call of [`Self::listen`].
+    pub(super) fn drain(&mut self) {
         // The mappings last: one is told of before code in it runs, so whatever a stack here needs is among them by then.
         self.rings_read = clock::now();
         self.kernel.drain(&mut self.events, &mut self.rests);
@@ -260,7 +247,6 @@ impl Session {
 
     fn hear(&mut self) -> Result<(), Failure> {
         self.drain();
-        self.heard = self.rings_read;
         let events = std::mem::take(&mut self.events);
         let changes = std::mem::take(&mut self.changes);
         self.spaces.turn();
