@@ -19,7 +19,7 @@ use tests_kernel::{
     compile::{Compiler, compiled},
     http::get,
     load::free_port,
-    needs_root,
+    memory, needs_root,
     private_libs::PrivateLibs,
     skip::skip,
 };
@@ -76,13 +76,21 @@ fn prometheus_scrapes_the_metrics_and_names_the_process_that_leaks() {
         thread::sleep(Duration::from_secs(1));
         answer = get(server, query).unwrap_or_default();
     }
-    let place = get(metrics, "/metrics").unwrap_or_default();
-    let place = place.lines().find(|line| line.starts_with("leaktrace_stack_leaking_bytes_per_second{"));
+    let own = get(server, "/api/v1/query?query=process_resident_memory_bytes").unwrap();
+    let resident = memory::bytes(agent.pid(), "VmRSS").unwrap() as f64;
+    let served = get(metrics, "/metrics").unwrap_or_default();
+    let spent = served.lines().find_map(|line| line.strip_prefix("leaktrace_overhead_cpu_seconds_total "));
+    let place = served.lines().find(|line| line.starts_with("leaktrace_stack_leaking_bytes_per_second{"));
     running.kill().unwrap();
     running.wait().unwrap();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(answer.contains(&wanted), "{answer}\n{log}");
     assert!(place.is_some_and(|place| place.contains("leak_a_request")), "{place:?}");
+    assert!(spent.unwrap().parse::<f64>().unwrap() > 0.0, "{spent:?}");
+    // "value":[TIME,"BYTES"]
+    let told =
+        own.split_once("\"value\":[").and_then(|(_, value)| value.split('"').nth(1)?.parse::<f64>().ok());
+    assert!(told.is_some_and(|told| (0.5..2.0).contains(&(told / resident))), "{own} of {resident}");
     agent.stop().unwrap();
     program.stop().unwrap();
 }
