@@ -5,7 +5,7 @@
 use std::{thread::sleep, time::Duration};
 
 use tests_kernel::{
-    Agent, Program, Report,
+    Agent, Program, Report, agent,
     compile::{Compiler, compiled},
     needs_root,
     private_libs::PrivateLibs,
@@ -100,6 +100,19 @@ fn exactly_means_without_a_pause_and_says_what_that_takes() {
     assert_eq!((cost.budget, cost.pauses, cost.watched), (None, 0, 1.0), "{cost:?}");
     assert!(cost.share > 1.0 && cost.hits > 100_000 && cost.hit_ns > 200, "{cost:?}");
     assert!(report.stacks_at("leak_record").all(|stack| stack.error_bytes.is_none()));
+}
+
+#[test]
+fn that_a_heap_cannot_be_read_is_not_said_where_none_is_to_be() {
+    needs_root();
+    let executable = compiled("storm.c", Compiler::Gcc).unwrap();
+    let allocator = ["libjemalloc.so.2"];
+    let libs = PrivateLibs::copy(&allocator).unwrap();
+    let program = Program::start_file(&executable, &[], libs, &allocator).unwrap();
+    let pid = program.pid().to_string();
+    let ended = agent::run(&["--pid", &pid, "--exact", "--duration", "1s"]).unwrap();
+    assert!(ended.status.success() && ended.stderr.contains("libjemalloc"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("windows only"), "{}", ended.stderr);
 }
 
 #[test]
