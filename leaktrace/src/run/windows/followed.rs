@@ -157,10 +157,8 @@ impl Followed {
         is_running: impl Fn(ProcessId) -> bool,
     ) -> Blocks {
         let mut unknown = Vec::new();
-        let mut before: HashMap<ProcessId, HashMap<u64, Known>> = HashMap::new();
-        for (process, heap) in &mut self.heaps {
-            before.insert(*process, std::mem::take(&mut heap.blocks));
-        }
+        let taken = |(process, heap): (&ProcessId, &mut Heap)| (*process, std::mem::take(&mut heap.blocks));
+        let mut before: HashMap<ProcessId, HashMap<u64, Known>> = self.heaps.iter_mut().map(taken).collect();
         for (process, blocks) in by_process(&mut blocks) {
             let Some(heap) = self.heaps.get_mut(&process) else {
                 if is_running(process) {
@@ -247,8 +245,8 @@ fn in_use(
     (!sizes.is_empty()).then(|| InUse { process, at, sizes: sizes.into_iter().map(of).collect() })
 }
 
-/// In order of their addresses, each process's together. In place: a full table is 40 MB, of which a
-/// machine that is short of memory need not have a second.
+/// In order of their addresses, each process's together. In place: a full table is 40 MB, of which a machine that is short of
+/// memory need not have a second.
 fn by_process(blocks: &mut Blocks) -> impl Iterator<Item = (ProcessId, &[(BlockKey, Block)])> {
     blocks.sort_unstable_by_key(|(key, _)| (key.process, key.address));
     let groups = blocks.chunk_by(|(one, _), (next, _)| one.process == next.process);
